@@ -1,0 +1,62 @@
+"""What the scheduler tells the supervisor to do, and the objects that both of them name."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import attrs
+
+from ._spec import Endpoint, ModelId
+
+
+@attrs.define(eq=False)
+class Run:
+    """One life of a model's process, launch to exit. Results are matched by this object, never by name."""
+
+    model: ModelId
+    leases: int = 0
+    launched_at: float = 0.0
+    ready_at: float = 0.0
+    idle_since: float = 0.0
+    """When it became ready or was last released, whichever is later."""
+    stop_asked_at: float = 0.0
+
+
+@attrs.define(eq=False)
+class Ticket:
+    """One caller that waits for, or holds, a lease."""
+
+    model: ModelId
+    priority: int = 0
+    arrived_at: float = 0.0
+    sequence: int = 0
+    run: Run | None = None
+    """The run it was granted on; ``None`` while it waits."""
+
+
+@attrs.frozen
+class Launch:
+    run: Run
+
+
+@attrs.frozen
+class Stop:
+    run: Run
+    endpoint: Endpoint | None
+    """Where it answered; ``None`` if it was still starting."""
+    reason: str
+
+
+@attrs.frozen
+class Grant:
+    ticket: Ticket
+    endpoint: Endpoint
+
+
+@attrs.frozen
+class Reject:
+    ticket: Ticket
+    error: Exception
+
+
+Effect: TypeAlias = Launch | Stop | Grant | Reject

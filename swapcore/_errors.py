@@ -1,0 +1,65 @@
+"""What can go wrong for a caller: one class for each thing a caller may do differently.
+
+HTTP statuses are not decided here; a front end maps the classes to them.
+"""
+
+from __future__ import annotations
+
+from ._spec import ModelId
+
+
+class SwapcoreError(Exception):
+    """Base of every error that swapcore raises on purpose."""
+
+
+class UnknownModel(SwapcoreError, LookupError):
+    """No such model in this supervisor."""
+
+    def __init__(self, model: ModelId) -> None:
+        super().__init__(model)
+        self.model = model
+
+    def __str__(self) -> str:
+        return f"no model named {self.model!r}"
+
+
+class ModelError(SwapcoreError):
+    """Something about one model; ``model`` says which, ``reason`` why."""
+
+    def __init__(self, model: ModelId, reason: str) -> None:
+        super().__init__(model, reason)  # as they came: several callers get a copy each
+        self.model = model
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.model}: {self.reason}"
+
+
+class StartFailed(ModelError):
+    """The process ended, or could not be started, before it became ready.
+
+    The last lines of its output are attached as a note (``__notes__``).
+    """
+
+
+class StartTimeout(StartFailed):
+    """The process did not become ready within its ``start_timeout``."""
+
+
+class Unloaded(ModelError):
+    """The model was unloaded, or taken out of the configuration, while the caller waited."""
+
+
+class Overloaded(ModelError):
+    """As many callers wait for the model as its ``max_waiting`` allows."""
+
+
+class PlannerFailed(ModelError):
+    """The planner refused the model, raised, or answered with something that cannot be carried out."""
+
+
+class Closed(SwapcoreError):
+    """The supervisor is shutting down, or has."""
+
+    def __str__(self) -> str:
+        return "the supervisor is shutting down"

@@ -1,0 +1,151 @@
+"""Who waits, in which order, and who has waited too long. A data structure, no decisions."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections import OrderedDict
+from collections.abc import Iterator
+from math import inf
+from typing import TypeAlias
+
+import attrs
+
+from ._effects import Ticket
+from ._spec import ModelId
+
+PRIORITY_STEP = 30.0
+"""Seconds of waiting that one step of priority is worth.
+
+Everybody ages at the same rate, so who goes first between two callers never
+changes while they wait, and the order can be kept instead of computed.
+"""
+
+_Claim: TypeAlias = tuple[float, int]
+
+
+def claim(ticket: Ticket) -> _Claim:
+    """Where a ticket stands in line: the smaller, the earlier. Arrival breaks ties."""
+    return (ticket.arrived_at - ticket.priority * PRIORITY_STEP, ticket.sequence)
+
+
+@attrs.define(eq=False)
+class _Line:
+    """The callers of one model: ``tickets`` sorted by ``claims``."""
+
+    claims: list[_Claim] = attrs.field(factory=list[_Claim])
+    tickets: list[Ticket] = attrs.field(factory=list[Ticket])
+    overdue: int = 0
+
+
+@attrs.define(eq=False)
+class WaitingQueue:
+    """Waiting tickets by model, and the models by their best claim.
+
+    Every operation costs the same, but for a logarithm and a memmove, however
+    many wait.
+    """
+
+    max_wait: float = inf
+    """Seconds after which a ticket is overdue."""
+    _lines: dict[ModelId, _Line] = attrs.field(factory=dict[ModelId, _Line], init=False)
+    _order: list[tuple[_Claim, ModelId]] = attrs.field(factory=list[tuple[_Claim, ModelId]], init=False)
+    # Both by arrival; the first entry is the oldest. OrderedDict: its first key is O(1) after many deletions.
+    _fresh: OrderedDict[Ticket, None] = attrs.field(factory=OrderedDict[Ticket, None], init=False)
+    _overdue: OrderedDict[Ticket, None] = attrs.field(factory=OrderedDict[Ticket, None], init=False)
+
+    def __len__(self) -> int:
+        return len(self._fresh) + len(self._overdue)
+
+    def __contains__(self, model: ModelId) -> bool:
+        return model in self._lines
+
+    def count(self, model: ModelId) -> int:
+        return len(self._lines[model].tickets) if model in self._lines else 0
+
+    def add(self, ticket: Ticket) -> None:
+        line = self._lines.get(ticket.model)
+        if line is None:
+            line = self._lines[ticket.model] = _Line()
+        else:
+            self._forget_order(ticket.model, line)
+        key = claim(ticket)
+        at = bisect_left(line.claims, key)
+        line.claims.insert(at, key)
+        line.tickets.insert(at, ticket)
+        insort(self._order, (line.claims[0], ticket.model))
+        self._fresh[ticket] = None
+
+    def remove(self, ticket: Ticket) -> bool:
+        """Take *ticket* out wherever it stands; ``False`` if it does not wait."""
+        line = self._lines.get(ticket.model)
+        if line is None:
+            return False
+        at = bisect_left(line.claims, claim(ticket))
+        if at == len(line.tickets) or line.tickets[at] is not ticket:
+            return False
+        self._forget_order(ticket.model, line)
+        del line.claims[at], line.tickets[at]
+        if ticket in self._fresh:
+            del self._fresh[ticket]
+        else:
+            del self._overdue[ticket]
+            line.overdue -= 1
+        if line.tickets:
+            insort(self._order, (line.claims[0], ticket.model))
+        else:
+            del self._lines[ticket.model]
+        return True
+
+    def first(self, model: ModelId) -> Ticket:
+        return self._lines[model].tickets[0]
+
+    def tickets(self, model: ModelId) -> tuple[Ticket, ...]:
+        """Those who wait for *model*, first in line first."""
+        return tuple(self._lines[model].tickets) if model in self._lines else ()
+
+    def all_tickets(self) -> tuple[Ticket, ...]:
+        return (*self._overdue, *self._fresh)
+
+    def models(self) -> Iterator[ModelId]:
+        """Models with somebody in line, best claim first."""
+        return (model for _, model in self._order)
+
+    def expire(self, now: float) -> bool:
+        """Mark those who have waited for ``max_wait``; true if there is a new one."""
+        expired = False
+        while self._fresh and self.next_expiry() <= now:
+            ticket, _ = self._fresh.popitem(last=False)
+            self._overdue[ticket] = None
+            self._lines[ticket.model].overdue += 1
+            expired = True
+        return expired
+
+    def next_expiry(self) -> float:
+        """When the next ticket becomes overdue; ``inf`` if none will."""
+        return next(iter(self._fresh)).arrived_at + self.max_wait if self._fresh else inf
+
+    def is_overdue(self, model: ModelId) -> bool:
+        return model in self._lines and self._lines[model].overdue > 0
+
+    def overdue_models(self) -> Iterator[ModelId]:
+        """Models with an overdue ticket, the longest wait first, each once."""
+        seen: set[ModelId] = set()
+        for ticket in self._overdue:
+            if ticket.model not in seen:
+                seen.add(ticket.model)
+                yield ticket.model
+
+    def oldest_arrival(self, model: ModelId) -> float:
+        return min(ticket.arrived_at for ticket in self._lines[model].tickets)
+
+    def position(self, ticket: Ticket) -> int:
+        """How many are ahead, plus one: models are served by best claim, each as a whole."""
+        ahead = 0
+        for model in self.models():
+            if model == ticket.model:
+                break
+            ahead += self.count(model)
+        return ahead + 1 + bisect_left(self._lines[ticket.model].claims, claim(ticket))
+
+    def _forget_order(self, model: ModelId, line: _Line) -> None:
+        del self._order[bisect_left(self._order, (line.claims[0], model))]

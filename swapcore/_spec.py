@@ -1,0 +1,101 @@
+"""What the caller asks for. Frozen values, no I/O, no trio."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Mapping
+from typing import NewType
+from urllib.parse import SplitResult, urlsplit
+
+import attrs
+
+ModelId = NewType("ModelId", str)
+
+
+def _default_port(scheme: str) -> int:
+    return 443 if scheme in ("https", "wss") else 80
+
+
+@attrs.frozen
+class Endpoint:
+    """Where a ready process answers, as a URL: scheme, host, port and an optional base path.
+
+    ``Endpoint("http://127.0.0.1:5800/base")``
+
+    Raises:
+      ValueError: the URL has no host, or a port that is no number below 65536.
+    """
+
+    url: str
+    _parts: SplitResult = attrs.field(init=False, repr=False, eq=False)
+
+    def __attrs_post_init__(self) -> None:
+        parts = urlsplit(self.url)
+        if not parts.hostname:
+            raise ValueError(f"{self.url!r} names no host")
+        parts.port  # noqa: B018 - raises ValueError for a port that is no port
+        object.__setattr__(self, "_parts", parts)
+
+    @property
+    def scheme(self) -> str:
+        """``http`` or ``https``, lower case."""
+        return self._parts.scheme
+
+    @property
+    def host(self) -> str:
+        """Name or address, without the brackets of an IPv6 address."""
+        assert self._parts.hostname is not None
+        return self._parts.hostname
+
+    @property
+    def port(self) -> int:
+        """The port given, else the scheme's own."""
+        return self._parts.port or _default_port(self.scheme)
+
+    @property
+    def base_path(self) -> str:
+        """Path that goes before every request's path; no slash at its end, empty when there is none."""
+        return self._parts.path.rstrip("/")
+
+    @property
+    def query(self) -> str:
+        """Query that goes before every request's own; empty when there is none."""
+        return self._parts.query
+
+
+@attrs.frozen(kw_only=True)
+class ModelSpec:
+    """One process that the supervisor may run.
+
+    ``ModelSpec("qwen", ("llama-server", "--port", "5800"), "http://127.0.0.1:5800")``
+
+    Durations are seconds on the trio clock.
+    """
+
+    id: ModelId = attrs.field(kw_only=False, converter=ModelId)
+    command: tuple[str, ...] = attrs.field(default=(), kw_only=False, converter=tuple[str, ...])
+    """Program and arguments, run without a shell; the program is looked up in ``PATH``."""
+    url: str = attrs.field(default="", kw_only=False)
+    """Where the process will listen, for example ``http://127.0.0.1:5800``."""
+    env: Mapping[str, str] = attrs.field(factory=dict[str, str])
+    """Added to the supervisor's own environment; these win."""
+    cwd: str | None = None
+    """Working directory; ``None`` is the supervisor's own."""
+    check_path: str | None = "/health"
+    """Ready once a GET of this path (after the URL's own path) answers 200; ``None``: ready once spawned."""
+    start_timeout: float = 120.0
+    """How long a start may take, from spawn to ready, before it is abandoned."""
+    unload_timeout: float = 10.0
+    """How long a stop may take before the process and its descendants are killed."""
+    stop_command: tuple[str, ...] = attrs.field(default=(), converter=tuple[str, ...])
+    """Run to ask the process to stop, instead of a signal; ``${PID}`` in it becomes the process id."""
+    stop_signal: int = signal.SIGTERM
+    """Asks the process, and its group, to stop."""
+    ttl: float | None = None
+    """Idle time after which a ready process is stopped; ``None`` keeps it."""
+    concurrency: int | None = None
+    """Leases held at once; further callers wait. ``None`` is no limit."""
+    max_waiting: int | None = None
+    """Callers that may wait at once; one more gets `Overloaded`. ``None`` is no limit."""
+    priority: int = 0
+    """Of every caller of this model, added to the caller's own; higher goes first."""

@@ -1,0 +1,38 @@
+"""Counts at one instant, for display."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import attrs
+
+from ._spec import ModelId
+from ._states import ProcState
+
+
+@attrs.frozen
+class ModelStatistics:
+    """One model."""
+
+    state: ProcState
+    leases: int
+    """Callers that use it."""
+    waiting: int
+    """Callers in line for it."""
+
+
+@attrs.frozen
+class Statistics:
+    """The whole fleet, as `Supervisor.statistics` returns it."""
+
+    models: Mapping[ModelId, ModelStatistics]
+
+    @property
+    def leases(self) -> int:
+        """Callers that use a model."""
+        return sum(model.leases for model in self.models.values())
+
+    @property
+    def waiting(self) -> int:
+        """Callers in line."""
+        return sum(model.waiting for model in self.models.values())

@@ -1,0 +1,132 @@
+"""The scheduler alone, over long random histories: a hundred thousand events in a few seconds."""
+
+from __future__ import annotations
+
+from math import inf
+from random import Random
+
+import pytest
+from hypothesis import given, settings, strategies as st
+from scheduler_simulation import Simulation, random_traffic
+
+from swapcore import (
+    ExclusivePlanner,
+    FleetView,
+    ModelId,
+    ModelSpec,
+    SchedulingPolicy,
+    StartFailed,
+    SwapcoreError,
+    SwapPlan,
+    SwapPlanner,
+    Unloaded,
+)
+from swapcore._effects import Run
+
+MODELS = [ModelId(name) for name in "abcde"]
+
+
+class NeighboursPlanner(SwapPlanner):
+    """A model may run beside those whose letter is further than one away."""
+
+    def evictions(self, target: ModelId, view: FleetView) -> SwapPlan:
+        return SwapPlan(tuple(m for m in view.running if abs(ord(m) - ord(target)) == 1), "too near")
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    seed=st.integers(0, 2**32),
+    planner=st.sampled_from([ExclusivePlanner(), NeighboursPlanner()]),
+    max_wait=st.sampled_from([10.0, 120.0, inf]),
+    residency=st.sampled_from([0.0, 8.0]),
+    ttl=st.sampled_from([None, 5.0]),
+    concurrency=st.sampled_from([None, 1, 2]),
+    times=st.sampled_from([(0.0, 0.0), (5.0, 1.0), (1.0, 6.0)]),
+    crashing=st.booleans(),
+)
+def test_any_history_ends_with_everybody_answered(
+    seed: int,
+    planner: SwapPlanner,
+    max_wait: float,
+    residency: float,
+    ttl: float | None,
+    concurrency: int | None,
+    times: tuple[float, float],
+    crashing: bool,
+) -> None:
+    random = Random(seed)
+
+    def crash_after(run: Run) -> float:
+        return random.choice([inf, 0.0, 3.0, 30.0]) if crashing and run.model in "ab" else inf
+
+    simulation = Simulation(
+        [ModelSpec(model, ttl=ttl, concurrency=concurrency) for model in MODELS],
+        planner,
+        SchedulingPolicy(max_wait=max_wait, min_residency=residency),
+        load_seconds=times[0],
+        stop_seconds=times[1],
+        crash_after=crash_after,
+    )
+    random_traffic(simulation, random, calls=200, span=random.choice([50.0, 400.0]))
+    simulation.play()
+    simulation.assert_at_rest()
+    assert len(simulation.finished) == 200
+    for caller in simulation.finished:
+        if caller.error is not None:
+            assert isinstance(caller.error, Unloaded | StartFailed)
+            assert isinstance(caller.error, SwapcoreError)
+
+
+@pytest.mark.parametrize(
+    "planner", [ExclusivePlanner(), NeighboursPlanner()], ids=["exclusive", "neighbours"]
+)
+def test_the_wait_for_a_hot_model_s_place_is_bounded(planner: SwapPlanner) -> None:
+    """Two requests a second of 4 s each against a cold model once a minute, 10 s a swap, for an hour."""
+    simulation = Simulation(
+        [ModelSpec(model) for model in MODELS],
+        planner,
+        SchedulingPolicy(max_wait=120),
+        load_seconds=8,
+        stop_seconds=2,
+    )
+    hot = [simulation.call_at(n / 2, MODELS[0], hold=4) for n in range(7200)]
+    cold = [simulation.call_at(60.0 * n, MODELS[1], hold=4) for n in range(60)]
+    simulation.play()
+    simulation.assert_at_rest()
+    waits = [caller.granted_at - caller.asked_at for caller in hot + cold if caller.granted_at is not None]
+    assert len(waits) == 7260
+    assert max(waits) <= 120 + 4 + 10
+    assert max(waits) > 60, "the hot model was never in anybody's way: this test would prove nothing"
+
+
+def test_an_overdue_caller_is_not_overtaken_by_a_third_model_in_its_way() -> None:
+    """b needs both a and c gone; while it waits for a, nobody may start c."""
+    simulation = Simulation(
+        [ModelSpec(model) for model in MODELS],
+        NeighboursPlanner(),
+        SchedulingPolicy(max_wait=20),
+        load_seconds=1,
+        stop_seconds=1,
+    )
+    simulation.call_at(0, MODELS[0], hold=50)
+    waiting = simulation.call_at(1, MODELS[1], hold=1)
+    late = simulation.call_at(30, MODELS[2], hold=100)
+    elsewhere = simulation.call_at(31, MODELS[4], hold=1)
+    simulation.play()
+    assert waiting.granted_at == pytest.approx(1 + 50 + 1 + 1)
+    assert late.granted_at is not None
+    assert waiting.granted_at is not None
+    assert late.granted_at > waiting.granted_at
+    assert elsewhere.granted_at == pytest.approx(32)
+
+
+def test_a_thousand_waiting_models_are_served_in_turn() -> None:
+    models = [ModelId(f"m{n:04}") for n in range(1000)]
+    simulation = Simulation(
+        [ModelSpec(m) for m in models], ExclusivePlanner(), load_seconds=0.1, stop_seconds=0
+    )
+    for n in range(5000):
+        simulation.call_at(0, models[n * 7 % 1000], hold=0.1)
+    simulation.play()
+    simulation.assert_at_rest()
+    assert sum(caller.granted_at is not None for caller in simulation.finished) == 5000

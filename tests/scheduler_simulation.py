@@ -1,0 +1,179 @@
+"""A fleet in fast motion around the real scheduler: no trio, no processes, one heap of things to come.
+
+For property tests and for the benchmark. After every event it checks what must
+always hold, so any history it plays is a test.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Sequence
+from functools import partial
+from math import inf
+from random import Random
+
+import attrs
+
+from swapcore import Endpoint, FleetView, ModelId, ModelSpec, ProcState, SchedulingPolicy, SwapPlanner
+from swapcore._effects import Effect, Grant, Launch, Reject, Run, Stop, Ticket
+from swapcore._scheduler import Scheduler
+from swapcore._states import BecameReady, Exited
+
+ENDPOINT = Endpoint("http://127.0.0.1:1")
+
+
+@attrs.define(eq=False)
+class Caller:
+    """One request: how long it holds its lease, and when it loses patience (counted from its arrival)."""
+
+    ticket: Ticket
+    hold: float
+    asked_at: float
+    left: bool = False
+    granted_at: float | None = None
+    error: Exception | None = None
+
+
+@attrs.define(eq=False)
+class Simulation:
+    """Plays calls against a scheduler, with processes that load and stop in a given time."""
+
+    specs: Sequence[ModelSpec]
+    planner: SwapPlanner
+    policy: SchedulingPolicy = attrs.field(factory=SchedulingPolicy)
+    load_seconds: float = 5.0
+    stop_seconds: float = 1.0
+    crash_after: Callable[[Run], float] = lambda run: inf
+    """When a run ends by itself, counted from its launch."""
+    check: bool = True
+    now: float = 0.0
+    events: int = 0
+    callers: dict[Ticket, Caller] = attrs.field(factory=dict[Ticket, Caller])
+    finished: list[Caller] = attrs.field(factory=list[Caller])
+    scheduler: Scheduler = attrs.field(init=False)
+    _agenda: list[tuple[float, int, Callable[[], Sequence[Effect]]]] = attrs.field(factory=list, init=False)
+    _sequence: int = attrs.field(default=0, init=False)
+    _alive: dict[Run, bool] = attrs.field(factory=dict[Run, bool], init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.scheduler = Scheduler.for_specs({s.id: s for s in self.specs}, self.planner, self.policy)
+
+    # -- what callers do ---------------------------------------------------------
+
+    def call_at(
+        self, when: float, model: ModelId, *, hold: float, patience: float = inf, priority: int = 0
+    ) -> Caller:
+        caller = Caller(Ticket(model, priority), hold, when)
+
+        def arrive() -> Sequence[Effect]:
+            self.callers[caller.ticket] = caller
+            if patience < inf:
+                self._at(self.now + patience, partial(self._leave, caller))
+            return self.scheduler.on_request(caller.ticket, self.now)
+
+        self._at(when, arrive)
+        return caller
+
+    def unload_at(self, when: float, model: ModelId, drain: bool) -> None:
+        self._at(when, lambda: self.scheduler.on_unload([model], drain, self.now))
+
+    def play(self, until: float = inf) -> None:
+        """Let happen what is to come, in order, with the scheduler's own deadlines between."""
+        while True:
+            due = self._agenda[0][0] if self._agenda else inf
+            tick = self.scheduler.next_deadline()
+            if min(due, tick) > until or min(due, tick) == inf:
+                return
+            if tick <= due:
+                self.now = max(self.now, tick)
+                self._apply(self.scheduler.on_tick(self.now))
+            else:
+                when, _, happen = heapq.heappop(self._agenda)
+                self.now = max(self.now, when)
+                self._apply(happen())
+
+    # -- what processes do -------------------------------------------------------
+
+    def _apply(self, effects: Sequence[Effect]) -> None:
+        self.events += 1
+        for effect in effects:
+            match effect:
+                case Launch(run):
+                    if self.check:
+                        self._check_launch(run)
+                    self._alive[run] = True
+                    self._at(self.now + self.load_seconds, partial(self._ready, run))
+                    if (life := self.crash_after(run)) < inf:
+                        self._at(self.now + life, partial(self._end, run, RuntimeError("crashed")))
+                case Stop(run, _, reason):
+                    assert reason == "unload" or run.leases == 0, (
+                        f"{run.model} is stopped while in use: {reason}"
+                    )
+                    self._at(self.now + self.stop_seconds, partial(self._end, run, None))
+                case Grant(ticket, _):
+                    caller = self.callers[ticket]
+                    caller.granted_at = self.now
+                    assert not caller.left, "granted after it left"
+                    self._at(self.now + caller.hold, partial(self._leave, caller))
+                case Reject(ticket, error):
+                    caller = self.callers[ticket]
+                    caller.error = error
+                    self._at(self.now, partial(self._leave, caller))
+
+    def _ready(self, run: Run) -> Sequence[Effect]:
+        if not self._alive[run]:
+            return ()
+        return self.scheduler.on_process(run, BecameReady(ENDPOINT), self.now)
+
+    def _end(self, run: Run, error: Exception | None) -> Sequence[Effect]:
+        if not self._alive[run]:
+            return ()
+        self._alive[run] = False
+        return self.scheduler.on_process(run, Exited(error), self.now)
+
+    def _leave(self, caller: Caller) -> Sequence[Effect]:
+        if caller.left or caller.ticket not in self.callers:
+            return ()
+        caller.left = True
+        del self.callers[caller.ticket]
+        self.finished.append(caller)
+        return self.scheduler.on_release(caller.ticket, self.now)
+
+    # -- what must always hold ---------------------------------------------------
+
+    def _check_launch(self, run: Run) -> None:
+        assert self.scheduler.waiting_for(run.model) > 0, f"{run.model} is started for nobody"
+        occupied = [r.model for r, alive in self._alive.items() if alive]
+        assert run.model not in occupied, f"{run.model} is started twice"
+        plan = self.planner.evictions(run.model, FleetView(running=[*occupied, run.model]))
+        assert not set(getattr(plan, "evict", ())) & set(occupied), f"{run.model} beside {occupied}"
+
+    def assert_at_rest(self) -> None:
+        """Nobody waits, nobody holds anything, and every count is zero."""
+        assert not self.callers
+        for spec in self.specs:
+            assert self.scheduler.leases_of(spec.id) == 0
+            assert self.scheduler.waiting_for(spec.id) == 0
+            assert self.scheduler.state_of(spec.id) in (ProcState.READY, ProcState.STOPPED)
+
+    def _at(self, when: float, happen: Callable[[], Sequence[Effect]]) -> None:
+        self._sequence += 1
+        heapq.heappush(self._agenda, (when, self._sequence, happen))
+
+
+def random_traffic(simulation: Simulation, random: Random, calls: int, span: float) -> None:
+    """Script *calls* requests over *span* seconds: bursts, all kinds of holds, impatience, unloads."""
+    models = [spec.id for spec in simulation.specs]
+    when = 0.0
+    for _ in range(calls):
+        if random.random() < 0.6:
+            when += random.expovariate(calls / span)
+        simulation.call_at(
+            when,
+            random.choice(models),
+            hold=random.choice([0.0, 0.5, 3.0, 12.0]),
+            patience=random.choice([inf, inf, inf, 0.0, 2.0, 20.0]),
+            priority=random.choice([0, 0, 0, 1, 5]),
+        )
+        if random.random() < 0.02:
+            simulation.unload_at(when + random.random() * 5, random.choice(models), random.random() < 0.5)
