@@ -1,0 +1,92 @@
+"""The server as a whole: sockets first, then models, then requests; and the same backwards at the end."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import attrs
+import trio
+
+from swapcore import Supervisor, open_supervisor
+
+from ._listen import ListenAddress
+from ._shutdown import DRAIN_SECONDS, WATCHED_SIGNALS, Shutdown
+from .config import Configuration, Loaded, load, to_specs, unsupported
+from .http import Drain, UpstreamPool, bind, create_app, serve_http, url_of
+
+logger = logging.getLogger("swapcli")
+
+NOT_YET = frozenset[str]()
+
+
+def serve(
+    *,
+    sources: Sequence[Path],
+    listen: ListenAddress,
+    announce: Callable[[Sequence[str]], None] | None = None,
+) -> int:
+    """Serve the models of a configuration until told to stop; returns the exit status.
+
+    Args:
+      sources: files of the configuration, merged in order.
+      announce: called with the base URLs once requests are accepted.
+    Raises:
+      ConfigurationError: with every problem of the files.
+      CannotListen: the address is taken, or not ours.
+    """
+    loaded = load(sources, environ=os.environ)
+    sockets = bind(listen)
+    _set_up_logging(loaded.config)
+    for problem in (*loaded.warnings, *unsupported(loaded, NOT_YET)):
+        logger.warning("%s", problem)
+    trio.run(partial(_run, loaded, sockets, announce))
+    return 0
+
+
+async def _run(
+    loaded: Loaded, sockets: Sequence[socket.socket], announce: Callable[[Sequence[str]], None] | None
+) -> None:
+    config, pool, shutdown = loaded.config, UpstreamPool(), Shutdown()
+    with trio.open_signal_receiver(*WATCHED_SIGNALS) as signals:
+        async with trio.open_nursery() as watching:
+            # Outlives the models: the third signal counts while they are being stopped, too.
+            watching.start_soon(shutdown.follow, signals)
+            async with open_supervisor(to_specs(config), on_stopping=pool.close) as supervisor:
+                await _serve_until_stopped(supervisor, config, pool, sockets, shutdown, announce)
+                logger.info("stopping the models")
+            logger.info("bye")
+            watching.cancel_scope.cancel()
+
+
+async def _serve_until_stopped(
+    supervisor: Supervisor,
+    config: Configuration,
+    pool: UpstreamPool,
+    sockets: Sequence[socket.socket],
+    shutdown: Shutdown,
+    announce: Callable[[Sequence[str]], None] | None,
+) -> None:
+    drain, app = Drain(), create_app(supervisor, config, pool)
+    async with trio.open_nursery() as nursery:
+
+        async def serve_to_the_end(*, task_status: trio.TaskStatus[None]) -> None:
+            await serve_http(app, sockets, drain=drain, task_status=task_status)
+            nursery.cancel_scope.cancel()
+
+        await nursery.start(serve_to_the_end)
+        urls = [url_of(sock) for sock in sockets]
+        logger.info("listening on %s", ", ".join(urls))
+        if announce is not None:
+            announce(urls)
+        await shutdown.asked.wait()
+        # Accept nothing more, turn away who waits for a model, and let those who use one finish.
+        drain.stop.set()
+        supervisor.close()
+        with trio.move_on_after(DRAIN_SECONDS):
+            await shutdown.hurried.wait()
+        drain.cut.set()

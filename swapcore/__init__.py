@@ -1,0 +1,31 @@
+"""Structured supervision of processes that cannot all run at once.
+
+``async with open_supervisor(specs) as supervisor:`` and, for each use of a
+model, ``async with supervisor.lease("qwen") as endpoint:`` is the whole of it.
+"""
+
+from ._errors import (
+    Closed as Closed,
+    ModelError as ModelError,
+    Overloaded as Overloaded,
+    PlannerFailed as PlannerFailed,
+    StartFailed as StartFailed,
+    StartTimeout as StartTimeout,
+    SwapcoreError as SwapcoreError,
+    UnknownModel as UnknownModel,
+    Unloaded as Unloaded,
+)
+from ._launch import Launcher as Launcher, launch_subprocess as launch_subprocess
+from ._logs import ModelLog as ModelLog, current_log as current_log
+from ._planner import (
+    ExclusivePlanner as ExclusivePlanner,
+    Refusal as Refusal,
+    SwapPlan as SwapPlan,
+    SwapPlanner as SwapPlanner,
+)
+from ._scheduler import SchedulingPolicy as SchedulingPolicy
+from ._spec import Endpoint as Endpoint, ModelId as ModelId, ModelSpec as ModelSpec
+from ._states import ProcState as ProcState
+from ._statistics import ModelStatistics as ModelStatistics, Statistics as Statistics
+from ._supervisor import Supervisor as Supervisor, open_supervisor as open_supervisor
+from ._view import FleetView as FleetView, ModelView as ModelView

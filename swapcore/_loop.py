@@ -1,0 +1,218 @@
+"""The run loop, which owns every change, and the tasks that it starts: one for each life of a process."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from functools import partial
+from math import inf
+from typing import TypeAlias, cast
+
+import attrs
+import trio
+
+from ._effects import Effect, Grant, Launch, Reject, Run, Stop, Ticket
+from ._errors import Closed, StartTimeout
+from ._launch import Launcher
+from ._logs import ModelLog, writing_to
+from ._scheduler import Scheduler
+from ._spec import Endpoint, ModelId, ModelSpec
+from ._states import BecameReady, Exited
+
+logger = logging.getLogger("swapcore")
+
+OnStopping: TypeAlias = Callable[[ModelId, Endpoint], None]
+
+
+@attrs.frozen
+class Requested:
+    ticket: Ticket
+
+
+@attrs.frozen
+class Released:
+    ticket: Ticket
+
+
+@attrs.frozen
+class Reported:
+    run: Run
+    event: BecameReady | Exited
+
+
+@attrs.define(eq=False)
+class Condition:
+    """Somebody waits until this holds; looked at after every mail."""
+
+    holds: Callable[[], bool]
+    done: trio.Event = attrs.field(factory=trio.Event)
+
+
+@attrs.frozen
+class UnloadAsked:
+    models: tuple[ModelId, ...]
+    drain: bool
+    gone: Condition
+
+
+@attrs.frozen
+class Woken:
+    """Nothing happened but time, or there is a new condition to look at."""
+
+
+Mail: TypeAlias = Requested | Released | Reported | UnloadAsked | Woken
+
+
+@attrs.define(eq=False)
+class Waiter:
+    """Where a caller waits for the answer to its ticket."""
+
+    done: trio.Event = attrs.field(factory=trio.Event)
+    endpoint: Endpoint | None = None
+    error: Exception | None = None
+
+
+@attrs.define(eq=False)
+class Mailbox:
+    """What the loop has to look at. Unbounded, yet bounded in fact: a few entries a caller and a run."""
+
+    _send: trio.MemorySendChannel[Mail]
+    receive: trio.MemoryReceiveChannel[Mail]
+
+    @classmethod
+    def make(cls) -> Mailbox:
+        return cls(*trio.open_memory_channel[Mail](inf))
+
+    def post(self, mail: Mail) -> None:
+        """Never blocks. Raises `Closed` once the loop has ended, which is when every process is gone."""
+        try:
+            self._send.send_nowait(mail)
+        except trio.BrokenResourceError:
+            raise Closed from None
+
+
+@attrs.define(eq=False)
+class Loop:
+    """Takes mail, asks the scheduler, does what it says."""
+
+    scheduler: Scheduler
+    specs: Mapping[ModelId, ModelSpec]
+    logs: Mapping[ModelId, ModelLog]
+    _launch: Launcher
+    _on_stopping: OnStopping | None
+    _nursery: trio.Nursery
+    mailbox: Mailbox = attrs.field(factory=Mailbox.make, init=False)
+    waiters: dict[Ticket, Waiter] = attrs.field(factory=dict[Ticket, Waiter], init=False)
+    conditions: list[Condition] = attrs.field(factory=list[Condition], init=False)
+    _scopes: dict[Run, trio.CancelScope] = attrs.field(factory=dict[Run, trio.CancelScope], init=False)
+
+    async def run(self) -> None:
+        """Run until shutdown, when the last process is gone. Awaits mail and deadlines, nothing else."""
+        scheduler = self.scheduler
+        with self.mailbox.receive as mailbox:
+            while not scheduler.is_finished:
+                mail: Mail = Woken()
+                with trio.move_on_at(scheduler.next_deadline()):
+                    mail = await mailbox.receive()
+                now = trio.current_time()
+                match mail:
+                    case Requested(ticket):
+                        self.apply(scheduler.on_request(ticket, now))
+                    case Released(ticket):
+                        self.apply(scheduler.on_release(ticket, now))
+                    case Reported(run, event):
+                        self.apply(scheduler.on_process(run, event, now))
+                    case UnloadAsked(models, drain, gone):
+                        self.apply(scheduler.on_unload(models, drain, now))
+                        # A later run is somebody's new request, not one to wait for.
+                        gone.holds = partial(self._none_runs, [scheduler.run_of(model) for model in models])
+                    case Woken():
+                        pass
+                if scheduler.next_deadline() <= now:
+                    self.apply(scheduler.on_tick(now))
+                for condition in self.conditions:
+                    if condition.holds():
+                        condition.done.set()
+
+    def close(self) -> None:
+        self.apply(self.scheduler.on_close(trio.current_time()))
+
+    def shut_down(self) -> None:
+        self.apply(self.scheduler.on_shutdown(trio.current_time()))
+        with suppress(Closed):  # cancelled from outside: the loop has ended already
+            self.mailbox.post(Woken())
+
+    def _none_runs(self, runs: Iterable[Run | None]) -> bool:
+        return not any(run is not None and self.scheduler.run_of(run.model) is run for run in runs)
+
+    def apply(self, effects: Iterable[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Launch(run):
+                    # The handle exists before the task runs: a Stop may be next in the batch.
+                    scope = self._scopes[run] = trio.CancelScope()
+                    self._nursery.start_soon(self._live, run, scope, name=f"process {run.model}")
+                case Stop(run, endpoint, reason):
+                    logger.info("stopping %s: %s", run.model, reason)
+                    self._announce_stop(run.model, endpoint)
+                    if running := self._scopes.get(run):  # else its exit is in the mailbox already
+                        running.cancel(reason=reason)
+                case Grant(ticket, endpoint):
+                    if waiter := self.waiters.get(ticket):
+                        waiter.endpoint = endpoint
+                        waiter.done.set()
+                case Reject(ticket, error):
+                    if waiter := self.waiters.get(ticket):
+                        waiter.error = error
+                        waiter.done.set()
+
+    def _announce_stop(self, model: ModelId, endpoint: Endpoint | None) -> None:
+        if endpoint is None or self._on_stopping is None:
+            return
+        try:
+            self._on_stopping(model, endpoint)
+        except Exception:
+            logger.exception("on_stopping failed for %s; it is stopped all the same", model)
+
+    async def _live(self, run: Run, scope: trio.CancelScope) -> None:
+        """One life of a process: launch it, report readiness, report its end, whatever happens in between."""
+        error: Exception | None = None
+        logger.info("starting %s", run.model)
+        with scope:
+            try:
+                with writing_to(self.logs[run.model]):
+                    await self._launch_and_wait(run)
+            except* Exception as group:  # a dead model never takes its siblings along
+                error = _only(group)
+                logger.warning("%s", error)
+            finally:
+                del self._scopes[run]
+                with suppress(Closed):
+                    self.mailbox.post(Reported(run, Exited(error)))
+
+    async def _launch_and_wait(self, run: Run) -> None:
+        spec, endpoint = self.specs[run.model], None
+        async with trio.open_nursery() as nursery:
+            with trio.move_on_after(spec.start_timeout):
+                endpoint = await nursery.start(partial(self._launch, spec))
+            if endpoint is None:
+                raise self._start_timeout(spec)
+            logger.info("%s is ready at %s", run.model, endpoint.url)
+            self.mailbox.post(Reported(run, BecameReady(endpoint)))
+
+    def _start_timeout(self, spec: ModelSpec) -> StartTimeout:
+        error = StartTimeout(spec.id, f"not ready after {spec.start_timeout:g} s")
+        if lines := self.logs[spec.id].tail():
+            error.add_note("last output:\n" + "\n".join(lines))
+        return error
+
+
+def _only(error: Exception) -> Exception:
+    """Return the one exception in a group of one, however deep; anything else as it is."""
+    while isinstance(error, ExceptionGroup):
+        inner = cast("ExceptionGroup[Exception]", error).exceptions
+        if len(inner) != 1:
+            break
+        error = inner[0]
+    return error

@@ -1,0 +1,33 @@
+"""Documentation that can be checked is checked."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from swapcore._states import TRANSITIONS
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+
+
+def state_diagram() -> str:
+    """Draw the table in mermaid's language."""
+    lines = ["stateDiagram-v2", "    [*] --> stopped"]
+    for state, row in TRANSITIONS.items():
+        lines += [f"    {state.value} --> {to.value}: {event.__name__}" for event, to in row.items()]
+    return "\n".join(lines)
+
+
+def test_the_state_diagram_is_the_table() -> None:
+    page = (ROOT / "docs" / "explanation" / "design.md").read_text(encoding="utf-8")
+    assert f"```mermaid\n{state_diagram()}\n```" in page, f"put this into design.md:\n{state_diagram()}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+        if "://" not in target:
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
