@@ -9,14 +9,14 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-import attrs
 import trio
 
 from swapcore import Supervisor, open_supervisor
 
 from ._listen import ListenAddress
+from ._server_log import set_up_logging
 from ._shutdown import DRAIN_SECONDS, WATCHED_SIGNALS, Shutdown
-from .config import Configuration, Loaded, load, to_specs, unsupported
+from .config import Configuration, ConfigurationError, Loaded, load, to_specs, unsupported
 from .http import Drain, UpstreamPool, bind, create_app, serve_http, url_of
 
 logger = logging.getLogger("swapcli")
@@ -40,8 +40,10 @@ def serve(
       CannotListen: the address is taken, or not ours.
     """
     loaded = load(sources, environ=os.environ)
+    if loaded.refusals:
+        raise ConfigurationError(loaded.refusals)
     sockets = bind(listen)
-    _set_up_logging(loaded.config)
+    set_up_logging(loaded.config.log_level)
     for problem in (*loaded.warnings, *unsupported(loaded, NOT_YET)):
         logger.warning("%s", problem)
     trio.run(partial(_run, loaded, sockets, announce))

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import attrs
 import trio
@@ -23,7 +24,7 @@ WATCHED_SIGNALS = STOP_SIGNALS if RELOAD_SIGNAL is None else (*STOP_SIGNALS, REL
 
 @attrs.define(eq=False)
 class Shutdown:
-    """Set by signals, read by the server. The first asks for an orderly end, the second does not wait for requests."""
+    """Set by signals. The first asks for an orderly end, the second does not wait for requests."""
 
     asked: trio.Event = attrs.field(factory=trio.Event, init=False)
     hurried: trio.Event = attrs.field(factory=trio.Event, init=False)
@@ -47,8 +48,6 @@ class Shutdown:
 def _die() -> None:
     """End at once. The guardians see it and kill their models' trees."""
     for stream in (sys.stdout, sys.stderr):
-        try:
+        with suppress(OSError, ValueError):  # nobody may read it any more
             stream.flush()
-        except (OSError, ValueError):
-            pass  # nobody reads it any more
     os._exit(1)

@@ -5,15 +5,27 @@ model, ``async with supervisor.lease("qwen") as endpoint:`` is the whole of it.
 """
 
 from ._errors import (
+    BackingOff as BackingOff,
     Closed as Closed,
     ModelError as ModelError,
     Overloaded as Overloaded,
+    Pinned as Pinned,
     PlannerFailed as PlannerFailed,
     StartFailed as StartFailed,
     StartTimeout as StartTimeout,
     SwapcoreError as SwapcoreError,
     UnknownModel as UnknownModel,
     Unloaded as Unloaded,
+)
+from ._events import (
+    Crashed as Crashed,
+    Event as Event,
+    EventsMissed as EventsMissed,
+    LeaseGranted as LeaseGranted,
+    LeaseRefused as LeaseRefused,
+    StateChanged as StateChanged,
+    SwapCommitted as SwapCommitted,
+    SwapEnded as SwapEnded,
 )
 from ._launch import Launcher as Launcher, launch_subprocess as launch_subprocess
 from ._logs import ModelLog as ModelLog, current_log as current_log
@@ -23,9 +35,10 @@ from ._planner import (
     SwapPlan as SwapPlan,
     SwapPlanner as SwapPlanner,
 )
+from ._restart import RestartPolicy as RestartPolicy, RestartWhen as RestartWhen
 from ._scheduler import SchedulingPolicy as SchedulingPolicy
 from ._spec import Endpoint as Endpoint, ModelId as ModelId, ModelSpec as ModelSpec
 from ._states import ProcState as ProcState
 from ._statistics import ModelStatistics as ModelStatistics, Statistics as Statistics
-from ._supervisor import Supervisor as Supervisor, open_supervisor as open_supervisor
+from ._supervisor import Supervisor as Supervisor, Waiting as Waiting, open_supervisor as open_supervisor
 from ._view import FleetView as FleetView, ModelView as ModelView

@@ -6,20 +6,25 @@ from typing import TypeAlias
 
 import attrs
 
-from ._spec import Endpoint, ModelId
+from ._events import Event
+from ._spec import Endpoint, ModelId, ModelSpec
 
 
 @attrs.define(eq=False)
 class Run:
     """One life of a model's process, launch to exit. Results are matched by this object, never by name."""
 
-    model: ModelId
+    spec: ModelSpec
     leases: int = 0
     launched_at: float = 0.0
     ready_at: float = 0.0
     idle_since: float = 0.0
     """When it became ready or was last released, whichever is later."""
     stop_asked_at: float = 0.0
+
+    @property
+    def model(self) -> ModelId:
+        return self.spec.id
 
 
 @attrs.define(eq=False)
@@ -28,10 +33,23 @@ class Ticket:
 
     model: ModelId
     priority: int = 0
+    automatic: bool = False
+    """No caller: the supervisor itself wants the model to run."""
     arrived_at: float = 0.0
+    granted_at: float = 0.0
     sequence: int = 0
     run: Run | None = None
     """The run it was granted on; ``None`` while it waits."""
+
+
+@attrs.define(eq=False)
+class Check:
+    """A question to the launcher: could this be started, as far as one can tell without starting it?"""
+
+    spec: ModelSpec
+    beside: tuple[ModelSpec, ...]
+    """What runs, and would be gone by then: its port is no obstacle."""
+    passed: bool = False
 
 
 @attrs.frozen
@@ -59,4 +77,9 @@ class Reject:
     error: Exception
 
 
-Effect: TypeAlias = Launch | Stop | Grant | Reject
+@attrs.frozen
+class Announce:
+    event: Event
+
+
+Effect: TypeAlias = Launch | Stop | Grant | Reject | Check | Announce

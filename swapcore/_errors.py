@@ -54,6 +54,24 @@ class Overloaded(ModelError):
     """As many callers wait for the model as its ``max_waiting`` allows."""
 
 
+class BackingOff(ModelError):
+    """The model failed a moment ago, and is not started again yet."""
+
+    def __init__(self, model: ModelId, reason: str, retry_after: float | None) -> None:
+        super().__init__(model, reason)
+        self.args = (model, reason, retry_after)
+        self.retry_after = retry_after
+        """Seconds until a start is tried again; ``None``: not before it is unloaded or reconfigured."""
+
+    def __str__(self) -> str:
+        when = "not started again" if self.retry_after is None else f"next try in {self.retry_after:.1f} s"
+        return f"{self.model}: {self.reason} ({when})"
+
+
+class Pinned(ModelError):
+    """The model could run only if pinned ones were stopped. Waiting would not help."""
+
+
 class PlannerFailed(ModelError):
     """The planner refused the model, raised, or answered with something that cannot be carried out."""
 

@@ -3,24 +3,45 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from math import inf
-from typing import TypeAlias, cast
+from typing import Protocol, TypeAlias, cast, runtime_checkable
 
 import attrs
 import trio
 
-from ._effects import Effect, Grant, Launch, Reject, Run, Stop, Ticket
-from ._errors import Closed, StartTimeout
+from ._effects import Announce, Check, Effect, Grant, Launch, Reject, Run, Stop, Ticket
+from ._errors import Closed, StartFailed, StartTimeout
+from ._feed import Feed
 from ._launch import Launcher
 from ._logs import ModelLog, writing_to
+from ._planner import SwapPlanner
 from ._scheduler import Scheduler
 from ._spec import Endpoint, ModelId, ModelSpec
 from ._states import BecameReady, Exited
 
 logger = logging.getLogger("swapcore")
+
+_CHECK_BOUND = 2.0
+"""Seconds for a launcher's check. A start that goes wrong after it is found out all the same."""
+
+
+@runtime_checkable
+class CheckingLauncher(Protocol):
+    """A launcher that can be asked about a start before anything is stopped for it."""
+
+    def preflight(self, spec: ModelSpec, beside: Sequence[ModelSpec]) -> None:
+        """Look for what would make a start fail for certain. Called in a worker thread.
+
+        Args:
+          beside: what runs now, and will have been stopped by then.
+        Raises:
+          StartFailed: it would fail, and why.
+        """
+        ...
+
 
 OnStopping: TypeAlias = Callable[[ModelId, Endpoint], None]
 
@@ -39,6 +60,25 @@ class Released:
 class Reported:
     run: Run
     event: BecameReady | Exited
+
+
+@attrs.frozen
+class Checked:
+    check: Check
+    error: StartFailed | None
+
+
+@attrs.frozen
+class Reconfigured:
+    specs: Mapping[ModelId, ModelSpec]
+    planner: SwapPlanner
+    drain_limit: float
+
+
+@attrs.frozen
+class PinAsked:
+    model: ModelId
+    pinned: bool
 
 
 @attrs.define(eq=False)
@@ -61,13 +101,15 @@ class Woken:
     """Nothing happened but time, or there is a new condition to look at."""
 
 
-Mail: TypeAlias = Requested | Released | Reported | UnloadAsked | Woken
+Mail: TypeAlias = Requested | Released | Reported | Checked | UnloadAsked | Reconfigured | PinAsked | Woken
 
 
 @attrs.define(eq=False)
 class Waiter:
     """Where a caller waits for the answer to its ticket."""
 
+    on_wait: Callable[[], None] | None = None
+    """Called once it is clear that the caller has to wait."""
     done: trio.Event = attrs.field(factory=trio.Event)
     endpoint: Endpoint | None = None
     error: Exception | None = None
@@ -97,13 +139,14 @@ class Loop:
     """Takes mail, asks the scheduler, does what it says."""
 
     scheduler: Scheduler
-    specs: Mapping[ModelId, ModelSpec]
-    logs: Mapping[ModelId, ModelLog]
+    logs: dict[ModelId, ModelLog]
+    """Of every model that was ever configured, as long as its process may write."""
     _launch: Launcher
     _on_stopping: OnStopping | None
     _nursery: trio.Nursery
     mailbox: Mailbox = attrs.field(factory=Mailbox.make, init=False)
     waiters: dict[Ticket, Waiter] = attrs.field(factory=dict[Ticket, Waiter], init=False)
+    feed: Feed = attrs.field(factory=Feed, init=False)
     conditions: list[Condition] = attrs.field(factory=list[Condition], init=False)
     _scopes: dict[Run, trio.CancelScope] = attrs.field(factory=dict[Run, trio.CancelScope], init=False)
 
@@ -119,14 +162,23 @@ class Loop:
                 match mail:
                     case Requested(ticket):
                         self.apply(scheduler.on_request(ticket, now))
+                        self._tell_to_wait(ticket)
                     case Released(ticket):
                         self.apply(scheduler.on_release(ticket, now))
                     case Reported(run, event):
                         self.apply(scheduler.on_process(run, event, now))
+                    case Checked(check, error):
+                        self.apply(scheduler.on_checked(check, error, now))
+                    case PinAsked(model, pinned):
+                        self.apply(scheduler.on_pin(model, pinned, now))
+                    case Reconfigured(specs, planner, drain_limit):
+                        self.apply(scheduler.on_reconfigure(specs, planner, drain_limit, now))
                     case UnloadAsked(models, drain, gone):
                         self.apply(scheduler.on_unload(models, drain, now))
                         # A later run is somebody's new request, not one to wait for.
-                        gone.holds = partial(self._none_runs, [scheduler.run_of(model) for model in models])
+                        gone.holds = partial(
+                            self._none_runs, [scheduler.fleet.run_of(model) for model in models]
+                        )
                     case Woken():
                         pass
                 if scheduler.next_deadline() <= now:
@@ -144,7 +196,7 @@ class Loop:
             self.mailbox.post(Woken())
 
     def _none_runs(self, runs: Iterable[Run | None]) -> bool:
-        return not any(run is not None and self.scheduler.run_of(run.model) is run for run in runs)
+        return not any(run is not None and self.scheduler.fleet.run_of(run.model) is run for run in runs)
 
     def apply(self, effects: Iterable[Effect]) -> None:
         for effect in effects:
@@ -158,6 +210,10 @@ class Loop:
                     self._announce_stop(run.model, endpoint)
                     if running := self._scopes.get(run):  # else its exit is in the mailbox already
                         running.cancel(reason=reason)
+                case Check():
+                    self._nursery.start_soon(self._check, effect, name=f"check {effect.spec.id}")
+                case Announce(event):
+                    self.feed.publish(event)
                 case Grant(ticket, endpoint):
                     if waiter := self.waiters.get(ticket):
                         waiter.endpoint = endpoint
@@ -166,6 +222,30 @@ class Loop:
                     if waiter := self.waiters.get(ticket):
                         waiter.error = error
                         waiter.done.set()
+
+    def _tell_to_wait(self, ticket: Ticket) -> None:
+        waiter = self.waiters.get(ticket)
+        if waiter is not None and waiter.on_wait is not None and not waiter.done.is_set():
+            try:
+                waiter.on_wait()
+            except Exception:
+                logger.exception("on_wait failed for a caller of %s; it waits all the same", ticket.model)
+
+    async def _check(self, check: Check) -> None:
+        """Ask the launcher before anything is stopped, off the loop: file systems can be slow."""
+        error: StartFailed | None = None
+        assert isinstance(self._launch, CheckingLauncher)
+        try:
+            with trio.move_on_after(_CHECK_BOUND):
+                await trio.to_thread.run_sync(
+                    self._launch.preflight, check.spec, check.beside, abandon_on_cancel=True
+                )
+        except StartFailed as failure:
+            error = failure
+        except Exception as failure:
+            error = StartFailed(check.spec.id, f"its check before the start failed: {failure!r}")
+        with suppress(Closed):
+            self.mailbox.post(Checked(check, error))
 
     def _announce_stop(self, model: ModelId, endpoint: Endpoint | None) -> None:
         if endpoint is None or self._on_stopping is None:
@@ -192,7 +272,7 @@ class Loop:
                     self.mailbox.post(Reported(run, Exited(error)))
 
     async def _launch_and_wait(self, run: Run) -> None:
-        spec, endpoint = self.specs[run.model], None
+        spec, endpoint = run.spec, None
         async with trio.open_nursery() as nursery:
             with trio.move_on_after(spec.start_timeout):
                 endpoint = await nursery.start(partial(self._launch, spec))
@@ -210,9 +290,7 @@ class Loop:
 
 def _only(error: Exception) -> Exception:
     """Return the one exception in a group of one, however deep; anything else as it is."""
-    while isinstance(error, ExceptionGroup):
-        inner = cast("ExceptionGroup[Exception]", error).exceptions
-        if len(inner) != 1:
-            break
-        error = inner[0]
-    return error
+    if not isinstance(error, ExceptionGroup):
+        return error
+    group = cast("ExceptionGroup[Exception]", error)
+    return _only(group.exceptions[0]) if len(group.exceptions) == 1 else group

@@ -56,8 +56,13 @@ class WaitingQueue:
     def __len__(self) -> int:
         return len(self._fresh) + len(self._overdue)
 
-    def __contains__(self, model: ModelId) -> bool:
-        return model in self._lines
+    def __bool__(self) -> bool:
+        return bool(self._lines)
+
+    def __contains__(self, model_or_ticket: ModelId | Ticket) -> bool:
+        if isinstance(model_or_ticket, Ticket):
+            return model_or_ticket in self._fresh or model_or_ticket in self._overdue
+        return model_or_ticket in self._lines
 
     def count(self, model: ModelId) -> int:
         return len(self._lines[model].tickets) if model in self._lines else 0

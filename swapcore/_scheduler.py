@@ -4,7 +4,8 @@ A request for a model that is ready is granted at once; this is what turns the
 arrivals A B C A B C into the services A A B B C C. Every other request waits
 in the queue. Whenever something changed that could let somebody in, `_settle`
 asks the planner who is next and what must go for it, and commits a swap once
-everything that must go may go.
+everything that must go may go and the launcher sees no reason why the target
+could not be started.
 
 A swap stops its evictees, waits until each is confirmed gone, and launches its
 target if somebody still waits for it. Committed targets count as running in
@@ -19,53 +20,36 @@ from math import inf
 
 import attrs
 
-from ._effects import Effect, Grant, Launch, Reject, Run, Stop, Ticket
-from ._errors import Closed, Overloaded, PlannerFailed, StartFailed, UnknownModel, Unloaded
+from ._effects import Announce, Check, Effect, Grant, Launch, Reject, Run, Stop, Ticket
+from ._errors import (
+    BackingOff,
+    Closed,
+    Overloaded,
+    Pinned,
+    PlannerFailed,
+    StartFailed,
+    UnknownModel,
+    Unloaded,
+)
+from ._events import Crashed, Event, LeaseGranted, LeaseRefused, StateChanged, SwapCommitted, SwapEnded
+from ._fleet import Fleet
 from ._planner import Refusal, SwapPlan, SwapPlanner
-from ._queue import WaitingQueue
+from ._restart import RestartWhen
+from ._slot import Slot, Swap, smoothed
 from ._spec import Endpoint, ModelId, ModelSpec
 from ._states import BecameReady, Exited, ProcEvent, ProcState, StartRequested, StopRequested, next_state
-from ._view import FleetView, LazyMapping, LazySequence, ModelView
 
 
 @attrs.frozen(kw_only=True)
 class SchedulingPolicy:
-    """Bounds on waiting that hold whatever the planner says. Seconds on the trio clock."""
+    """Bounds on waiting that hold whatever the planner says. Seconds on the trio clock; ``inf``: never."""
 
     max_wait: float = 120.0
-    """A caller that waited so long closes the busy models in its way to new callers; ``inf``: never."""
+    """A caller that waited so long closes the busy models in its way to new callers."""
     min_residency: float = 0.0
     """A ready model is not evicted sooner than this, unless a caller is overdue."""
-
-
-@attrs.define(eq=False)
-class _Slot:
-    """Everything about one model that changes."""
-
-    spec: ModelSpec
-    state: ProcState = ProcState.STOPPED
-    run: Run | None = None
-    """The current life of its process; ``None`` exactly while the state is stopped."""
-    endpoint: Endpoint | None = None
-    """Where it answers; set exactly while it is ready."""
-    closed_for: ModelId | None = None
-    """New callers wait, because an overdue caller of that model needs this one gone."""
-    draining: bool = False
-    """New callers wait; the process is stopped once the last lease ends."""
-    approved_at: int = -1
-    """The version of the running set beside which the planner has said it may run."""
-    load_seconds: float | None = None
-    stop_seconds: float | None = None
-
-
-@attrs.define(eq=False)
-class _Swap:
-    """Room being made for one target. Ends when the target is ready, or gives up."""
-
-    target: ModelId
-    reason: str
-    leaving: set[ModelId]
-    """Evictees that are not confirmed gone yet."""
+    max_drain: float = inf
+    """How long leases may hold up an overdue caller before they are cut."""
 
 
 @attrs.define(eq=False)
@@ -74,12 +58,9 @@ class Scheduler:
 
     _planner: SwapPlanner
     _policy: SchedulingPolicy
-    _slots: dict[ModelId, _Slot]
-    _queue: WaitingQueue
-    # Models that are not stopped, in the order in which they were launched (a dict as an ordered set).
-    _occupied: dict[ModelId, None] = attrs.field(factory=dict[ModelId, None], init=False)
-    _swaps: dict[ModelId, _Swap] = attrs.field(factory=dict[ModelId, _Swap], init=False)
-    _running_version: int = attrs.field(default=0, init=False)
+    fleet: Fleet
+    _checks: bool
+    """The launcher can be asked about a model before anything is stopped for it."""
     # One alarm a model, the earliest that it needs; what is due is worked out from the state once it rings.
     _alarms: dict[ModelId, float] = attrs.field(factory=dict[ModelId, float], init=False)
     _alarm_heap: list[tuple[float, ModelId]] = attrs.field(factory=list[tuple[float, ModelId]], init=False)
@@ -91,43 +72,31 @@ class Scheduler:
 
     @classmethod
     def for_specs(
-        cls, specs: Mapping[ModelId, ModelSpec], planner: SwapPlanner, policy: SchedulingPolicy
+        cls,
+        specs: Mapping[ModelId, ModelSpec],
+        planner: SwapPlanner,
+        policy: SchedulingPolicy,
+        *,
+        checks: bool = False,
     ) -> Scheduler:
-        slots = {model: _Slot(spec) for model, spec in specs.items()}
-        return cls(planner, policy, slots, WaitingQueue(policy.max_wait))
-
-    # -- reading ---------------------------------------------------------------
-
-    def state_of(self, model: ModelId) -> ProcState:
-        return self._slots[model].state
-
-    def run_of(self, model: ModelId) -> Run | None:
-        """The current life of *model*'s process; ``None`` while it is stopped."""
-        return self._slots[model].run
-
-    def leases_of(self, model: ModelId) -> int:
-        run = self._slots[model].run
-        return run.leases if run is not None else 0
-
-    def waiting_for(self, model: ModelId) -> int:
-        return self._queue.count(model)
+        return cls(planner, policy, Fleet.of(specs, policy.max_wait), checks)
 
     @property
     def is_finished(self) -> bool:
         """Shut down, and every process is gone."""
-        return self._ending and not self._occupied
+        return self._ending and not self.fleet.occupied
 
     def next_deadline(self) -> float:
         """When `on_tick` is wanted next; ``inf`` if never."""
-        return min(self._alarm_heap[0][0] if self._alarm_heap else inf, self._queue.next_expiry())
+        return min(self._alarm_heap[0][0] if self._alarm_heap else inf, self.fleet.queue.next_expiry())
 
     # -- events ----------------------------------------------------------------
 
     def on_request(self, ticket: Ticket, now: float) -> Sequence[Effect]:
         """A caller wants *ticket*'s model."""
-        self._now = now
-        slot = self._slots.get(ticket.model)
-        if slot is None:
+        self._now = ticket.arrived_at = now
+        slot = self.fleet.slots.get(ticket.model)
+        if slot is None or slot.retired:
             self._reject(ticket, UnknownModel(ticket.model))
         elif self._closed:
             self._reject(ticket, Closed())
@@ -140,60 +109,109 @@ class Scheduler:
         self._now = now
         run = ticket.run
         if run is None:
-            if self._queue.remove(ticket) and ticket.model not in self._queue:
-                self._arm_ttl(self._slots[ticket.model])
+            if self.fleet.queue.remove(ticket) and ticket.model not in self.fleet.queue:
+                self._arm(self.fleet.slots[ticket.model])
                 self._settle()  # what was kept from others for this model's sake is free again
         else:
             run.leases -= 1
-            slot = self._slots[run.model]
-            if slot.run is run and slot.state is ProcState.READY:
-                self._serve(slot)
-                if run.leases == 0:
-                    self._became_idle(slot, run)
+            slot = self.fleet.slots.get(run.model)
+            if slot is not None:
+                slot.service_seconds = smoothed(slot.service_seconds, now - ticket.granted_at)
+                if slot.run is run and slot.state is ProcState.READY:
+                    self._serve(slot)
+                    if run.leases == 0:
+                        self._became_idle(slot, run)
         return self._take_effects()
 
     def on_process(self, run: Run, event: BecameReady | Exited, now: float) -> Sequence[Effect]:
         """The task of *run* reports."""
         self._now = now
-        slot = self._slots[run.model]
+        slot = self.fleet.slots[run.model]
         assert slot.run is run, "a run reports until it has exited, and the next starts after that"
-        before = slot.state
-        self._change(slot, event)
         match event:
             case BecameReady(endpoint):
+                self._change(slot, event, "ready")
                 if slot.state is ProcState.READY:
                     self._became_ready(slot, run, endpoint)
             case Exited(error):
+                before = slot.state
+                self._change(
+                    slot, event, "stopped" if before is ProcState.STOPPING else str(error or "it left")
+                )
                 self._exited(slot, run, before, error)
+        return self._take_effects()
+
+    def on_checked(self, check: Check, error: StartFailed | None, now: float) -> Sequence[Effect]:
+        """The launcher's answer about a model that room would have to be made for."""
+        self._now = now
+        slot = self.fleet.slots.get(check.spec.id)
+        if slot is not None and slot.check is check:
+            if error is None:
+                check.passed = True
+            else:
+                slot.check = None
+                self._failed(slot, error, was_ready=False)
+            self._settle()
         return self._take_effects()
 
     def on_unload(self, models: Sequence[ModelId], drain: bool, now: float) -> Sequence[Effect]:
         """Stop *models* and turn away who waits for them; with *drain*, who uses them may finish."""
         self._now = now
-        for model in models:
-            slot = self._slots[model]
-            self._turn_away(model, Unloaded(model, "it was unloaded"))
-            self._drop_swap(model)
-            if drain and slot.run is not None and slot.run.leases:
-                slot.draining = True
+        for slot in [self.fleet.slots[model] for model in models if model in self.fleet.slots]:
+            self._turn_away(slot.id, Unloaded(slot.id, "it was unloaded"))
+            self._drop_swap(slot.id)
+            slot.failures.forgive()
+            slot.restart_due = False
+            self._end_run(slot, "unload", inf if drain else 0.0)
+        self._settle()
+        return self._take_effects()
+
+    def on_pin(self, model: ModelId, pinned: bool, now: float) -> Sequence[Effect]:
+        """Protect *model* from eviction and ttl, or no longer."""
+        self._now = now
+        if slot := self.fleet.slots.get(model):  # else it was taken out of the configuration meanwhile
+            slot.pinned = pinned
+            self._arm(slot)
+            self._settle()
+        return self._take_effects()
+
+    def on_reconfigure(
+        self, specs: Mapping[ModelId, ModelSpec], planner: SwapPlanner, drain_limit: float, now: float
+    ) -> Sequence[Effect]:
+        """From now on the fleet is *specs*. What is launched in the same way keeps running."""
+        self._now = now
+        self._planner = planner
+        slots = self.fleet.slots
+        for model, slot in list(slots.items()):
+            if model not in specs:
+                self._turn_away(model, Unloaded(model, "it was taken out of the configuration"))
+                self._drop_swap(model)
+                slot.retired, slot.restart_due = True, False
+                self._end_run(slot, "no longer configured", drain_limit)
+                if slot.run is None:
+                    del slots[model]
             else:
-                self._stop(slot, "unload")
+                self._respecify(slot, specs[model], drain_limit)
+        for model, spec in specs.items():
+            if model not in slots:
+                slots[model] = Slot(spec, spec.pinned)
+        self.fleet.version += 1
         self._settle()
         return self._take_effects()
 
     def on_tick(self, now: float) -> Sequence[Effect]:
         """Time has passed; see `next_deadline`."""
         self._now = now
-        due = self._queue.expire(now)
+        due = self.fleet.queue.expire(now)
         while self._alarm_heap and self._alarm_heap[0][0] <= now:
             when, model = heapq.heappop(self._alarm_heap)
             if self._alarms.get(model) != when:
                 continue  # replaced by an earlier one, which has rung
             del self._alarms[model]
             due = True
-            if self._idle_deadline(self._slots[model]) <= now:
-                self._stop(self._slots[model], "ttl")
-            self._arm_ttl(self._slots[model])
+            if slot := self.fleet.slots.get(model):
+                self._ring(slot)
+                self._arm(slot)
         if due:
             self._settle()
         return self._take_effects()
@@ -202,9 +220,10 @@ class Scheduler:
         """Turn everybody away from now on; leases that are held go on."""
         self._now = now
         self._closed = True
-        self._swaps = {model: swap for model, swap in self._swaps.items() if model in self._occupied}
-        for ticket in self._queue.all_tickets():
-            self._queue.remove(ticket)
+        for target in [target for target in self.fleet.swaps if target not in self.fleet.occupied]:
+            self._drop_swap(target)
+        for ticket in self.fleet.queue.all_tickets():
+            self.fleet.queue.remove(ticket)
             self._reject(ticket, Closed())
         return self._take_effects()
 
@@ -212,54 +231,75 @@ class Scheduler:
         """Close, and stop every process."""
         closing = self.on_close(now)
         self._ending = True
-        for model in list(self._occupied):
-            self._stop(self._slots[model], "shutdown")
+        for model in list(self.fleet.occupied):
+            self._stop(self.fleet.slots[model], "shutdown")
         return [*closing, *self._take_effects()]
 
-    # -- one model -------------------------------------------------------------
+    # -- callers ---------------------------------------------------------------
 
-    def _admit(self, ticket: Ticket, slot: _Slot) -> None:
-        ticket.arrived_at = self._now
+    def _admit(self, ticket: Ticket, slot: Slot) -> None:
+        if slot.run is None and slot.failures.closed_until > self._now:
+            self._reject(ticket, self._backing_off(slot))
+            return
         ticket.priority += slot.spec.priority
         ticket.sequence = self._sequence = self._sequence + 1
-        limit = slot.spec.max_waiting
-        newly_wanted = ticket.model not in self._queue
-        self._queue.add(ticket)
+        limit, queue = slot.spec.max_waiting, self.fleet.queue
+        newly_wanted = ticket.model not in queue
+        queue.add(ticket)
         self._serve(slot)
-        if ticket.run is not None:
-            return
-        if limit is not None and self._queue.count(ticket.model) > limit:
-            self._queue.remove(ticket)
+        if ticket.run is not None or ticket.model not in queue:
+            return  # granted, or turned away
+        if limit is not None and queue.count(ticket.model) > limit:
+            queue.remove(ticket)
             self._reject(ticket, Overloaded(ticket.model, f"{limit} callers wait for it already"))
         elif newly_wanted or ticket.priority:
             self._settle()
 
-    def _serve(self, slot: _Slot, *, even_if_closed: bool = False) -> None:
+    def _serve(self, slot: Slot, *, even_if_closed: bool = False) -> None:
         """Grant as many waiting tickets as the model takes right now."""
-        model, run, endpoint = slot.spec.id, slot.run, slot.endpoint
-        if model not in self._queue or run is None or endpoint is None or slot.draining:
+        model, run, endpoint, queue = slot.id, slot.run, slot.endpoint, self.fleet.queue
+        if model not in queue or run is None or endpoint is None or slot.draining is not None:
             return
         if slot.closed_for is not None and not even_if_closed:
             return
-        if slot.approved_at != self._running_version:
+        if slot.approved_at != self.fleet.version:
             plan = self._ask_evictions(model)
             if plan is None or plan.evict:
                 return  # it is ready beside something that excludes it: `_settle` makes room first
-            slot.approved_at = self._running_version
+            slot.approved_at = self.fleet.version
         room = inf if slot.spec.concurrency is None else slot.spec.concurrency - run.leases
-        while room > 0 and model in self._queue:
-            ticket = self._queue.first(model)
-            self._queue.remove(ticket)
-            ticket.run = run
+        while room > 0 and model in queue:
+            ticket = queue.first(model)
+            queue.remove(ticket)
+            if ticket.automatic:
+                continue  # it runs, which is all that was wanted
+            ticket.run, ticket.granted_at = run, self._now
             run.leases += 1
             room -= 1
             self._effects.append(Grant(ticket, endpoint))
+            self._announce(LeaseGranted(self._now, model, self._now - ticket.arrived_at))
 
-    def _became_ready(self, slot: _Slot, run: Run, endpoint: Endpoint) -> None:
+    def _turn_away(self, model: ModelId, error: Exception) -> None:
+        for ticket in self.fleet.queue.tickets(model):
+            self.fleet.queue.remove(ticket)
+            self._reject(ticket, error)
+
+    def _reject(self, ticket: Ticket, error: Exception) -> None:
+        if not ticket.automatic:
+            self._effects.append(Reject(ticket, error))
+            self._announce(LeaseRefused(self._now, ticket.model, error))
+
+    def _backing_off(self, slot: Slot) -> BackingOff:
+        wait = slot.failures.closed_until - self._now
+        return BackingOff(slot.id, slot.failures.reason, wait if wait < inf else None)
+
+    # -- processes -------------------------------------------------------------
+
+    def _became_ready(self, slot: Slot, run: Run, endpoint: Endpoint) -> None:
         slot.endpoint = endpoint
         run.ready_at = run.idle_since = self._now
-        slot.load_seconds = _smoothed(slot.load_seconds, self._now - run.launched_at)
-        self._swaps.pop(run.model, None)
+        slot.load_seconds = smoothed(slot.load_seconds, self._now - run.launched_at)
+        self._end_swap(run.model, None)
         # Those who had it loaded are served before anybody, even an overdue caller, may take it away.
         self._serve(slot, even_if_closed=True)
         if run.leases == 0:
@@ -267,66 +307,106 @@ class Scheduler:
         else:
             self._settle()
 
-    def _became_idle(self, slot: _Slot, run: Run) -> None:
+    def _became_idle(self, slot: Slot, run: Run) -> None:
         run.idle_since = self._now
-        if slot.draining:
-            self._stop(slot, "unload")
-        self._arm_ttl(slot)
+        if slot.draining is not None:
+            self._stop(slot, slot.draining)
+        self._arm(slot)
         self._settle()
 
-    def _idle_deadline(self, slot: _Slot) -> float:
-        run, ttl = slot.run, slot.spec.ttl
-        if run is None or ttl is None or slot.state is not ProcState.READY:
-            return inf
-        if run.leases or slot.spec.id in self._queue:
-            return inf
-        return run.idle_since + ttl
-
-    def _arm_ttl(self, slot: _Slot) -> None:
-        if (deadline := self._idle_deadline(slot)) < inf:
-            self._wake_at(deadline, slot.spec.id)
-
-    def _exited(self, slot: _Slot, run: Run, before: ProcState, error: Exception | None) -> None:
-        model = run.model
-        slot.run = slot.endpoint = slot.closed_for = None
-        slot.draining = False
-        del self._occupied[model]
-        self._running_version += 1
+    def _exited(self, slot: Slot, run: Run, before: ProcState, error: Exception | None) -> None:
+        model, fleet = run.model, self.fleet
+        slot.run = slot.endpoint = slot.closed_for = slot.draining = None
+        slot.cut_at = inf
+        del fleet.occupied[model]
+        fleet.version += 1
         if before is ProcState.STOPPING:
-            slot.stop_seconds = _smoothed(slot.stop_seconds, self._now - run.stop_asked_at)
-        elif before is ProcState.STARTING:
-            self._swaps.pop(model, None)
-            failure = (
-                error if isinstance(error, StartFailed) else StartFailed(model, str(error or "ended at once"))
-            )
-            failure.__cause__ = None if failure is error else error
-            self._turn_away(model, failure)
-        for swap in list(self._swaps.values()):
+            slot.stop_seconds = smoothed(slot.stop_seconds, self._now - run.stop_asked_at)
+        elif before is ProcState.READY:
+            self._announce(Crashed(self._now, model, error))
+            self._failed(slot, error, was_ready=True)
+        else:
+            swap = fleet.swaps.get(model)
+            self._failed(slot, error, was_ready=False)
+            self._put_back(swap)
+        if slot.retired:
+            del fleet.slots[model]
+        for swap in list(fleet.swaps.values()):
             if model in swap.leaving:
                 swap.leaving.remove(model)
                 self._proceed(swap)
         self._settle()
 
-    def _stop(self, slot: _Slot, reason: str) -> None:
+    def _failed(self, slot: Slot, error: Exception | None, *, was_ready: bool) -> None:
+        """It ended by itself, or could not be started: count it, and tell those who wait why."""
+        policy, reason = (
+            slot.spec.restart,
+            getattr(error, "reason", None) or str(error or "it ended by itself"),
+        )
+        slot.failures.add(policy, self._now, reason, was_ready=was_ready)
+        if not was_ready:
+            failure = error if isinstance(error, StartFailed) else StartFailed(slot.id, reason)
+            failure.__cause__ = None if failure is error else error
+            self._end_swap(slot.id, failure)
+            self._turn_away(slot.id, failure)
+        elif slot.failures.closed_until > self._now:
+            self._turn_away(slot.id, self._backing_off(slot))
+        if policy.when is RestartWhen.ALWAYS and not self._closed and not slot.retired:
+            slot.restart_due = True
+            self._arm(slot)
+
+    def _put_back(self, swap: Swap | None) -> None:
+        """Load again what the failed target had driven out, unless somebody waits for something else."""
+        if swap is None or self._closed or self.fleet.queue:
+            return
+        for model in reversed(swap.evicted):
+            slot = self.fleet.slots.get(model)
+            if slot is not None and slot.state is ProcState.STOPPED and not slot.retired:
+                self._want(slot)
+                return
+
+    def _want(self, slot: Slot) -> None:
+        """Stand in line for *slot*'s model, for nobody but the supervisor itself."""
+        if not self._closed and slot.id not in self.fleet.queue and slot.failures.closed_until <= self._now:
+            self._sequence += 1
+            ticket = Ticket(slot.id, slot.spec.priority, True, self._now, sequence=self._sequence)
+            self.fleet.queue.add(ticket)
+
+    def _end_run(self, slot: Slot, reason: str, drain_limit: float) -> None:
+        """Stop the process, at once or when its leases have ended, within *drain_limit* seconds."""
+        if slot.state is ProcState.READY and slot.leases and drain_limit > 0:
+            slot.draining = reason
+            slot.cut_at = min(slot.cut_at, self._now + drain_limit)
+            self._arm(slot)
+        else:
+            self._stop(slot, reason)
+
+    def _stop(self, slot: Slot, reason: str) -> None:
         if slot.state not in (ProcState.STARTING, ProcState.READY):
             return
         assert slot.run is not None
         slot.run.stop_asked_at = self._now
         self._effects.append(Stop(slot.run, slot.endpoint, reason))
         slot.endpoint = slot.closed_for = None
-        self._swaps.pop(slot.spec.id, None)
-        self._change(slot, StopRequested(reason))
+        slot.cut_at = inf
+        self._drop_swap(slot.id)
+        self._change(slot, StopRequested(reason), reason)
 
-    def _change(self, slot: _Slot, event: ProcEvent) -> None:
-        slot.state = next_state(slot.state, event)
+    def _change(self, slot: Slot, event: ProcEvent, reason: str) -> None:
+        before, slot.state = slot.state, next_state(slot.state, event)
+        if before is not slot.state:
+            self._announce(StateChanged(self._now, slot.id, before, slot.state, reason))
 
-    def _turn_away(self, model: ModelId, error: Exception) -> None:
-        for ticket in self._queue.tickets(model):
-            self._queue.remove(ticket)
-            self._reject(ticket, error)
-
-    def _reject(self, ticket: Ticket, error: Exception) -> None:
-        self._effects.append(Reject(ticket, error))
+    def _respecify(self, slot: Slot, spec: ModelSpec, drain_limit: float) -> None:
+        before, slot.spec, slot.retired = slot.spec, spec, False
+        if spec.pinned is not before.pinned:
+            slot.pinned = spec.pinned
+        if spec.launches_like(before):
+            self._arm(slot)
+            return
+        slot.failures.forgive()
+        slot.check = None
+        self._end_run(slot, "its configuration changed", drain_limit)
 
     # -- the fleet -------------------------------------------------------------
 
@@ -335,68 +415,101 @@ class Scheduler:
         if self._closed:
             return
         self._reopen()
-        promised = {model for model in self._swaps if model in self._queue}
+        promised = self.fleet.promised()
         held: list[ModelId] = []
         while (target := self._ask_next(promised)) is not None:
             promised.add(target)
-            self._make_room(target, promised, held)
+            self._make_room(self.fleet.slots[target], promised, held)
 
     def _reopen(self) -> None:
         """Open what was closed for the sake of callers who are gone, or served, by now."""
-        for model in self._occupied:
-            slot = self._slots[model]
-            if slot.closed_for is not None and not self._queue.is_overdue(slot.closed_for):
+        for model in self.fleet.occupied:
+            slot = self.fleet.slots[model]
+            if slot.closed_for is not None and not self.fleet.queue.is_overdue(slot.closed_for):
                 slot.closed_for = None
+                slot.cut_at = inf
                 self._serve(slot)
 
-    def _make_room(self, target: ModelId, promised: AbstractSet[ModelId], held: list[ModelId]) -> None:
-        """Commit a swap to *target* if all in its way may go; *held* collects overdue targets that wait."""
-        slot = self._slots[target]
+    def _make_room(self, slot: Slot, promised: AbstractSet[ModelId], held: list[ModelId]) -> None:
+        """Commit a swap if all in the model's way may go; *held* collects overdue targets that wait."""
+        target = slot.id
         if slot.state is ProcState.STOPPING:
             return  # once it is gone the question is asked again
+        if slot.run is None and slot.failures.closed_until > self._now:
+            self._turn_away(target, self._backing_off(slot))
+            return
         plan = self._ask_evictions(target)
         if plan is None or self._would_delay(target, held):
             return
-        overdue = self._queue.is_overdue(target)
-        obstacles = [m for m in plan.evict if not self._may_go(m, promised, overdue)]
+        overdue = self.fleet.queue.is_overdue(target)
+        obstacles = [m for m in plan.evict if not self._may_go(self.fleet.slots[m], promised, overdue)]
         if obstacles:
+            slot.check = None
             if overdue:
                 held.append(target)
-                for model in obstacles:
-                    if self._slots[model].closed_for is None:
-                        self._slots[model].closed_for = target
-            return
-        swap = self._swaps[target] = _Swap(target, plan.reason, set())
-        if target not in self._occupied:
-            self._running_version += 1
+                self._close(obstacles, target)
+        elif not plan.evict or self._is_checked(slot, plan):
+            self._commit(slot, plan)
+
+    def _close(self, obstacles: Sequence[ModelId], target: ModelId) -> None:
+        for slot in [self.fleet.slots[model] for model in obstacles]:
+            if slot.closed_for is None:
+                slot.closed_for = target
+                slot.cut_at = min(slot.cut_at, self._now + self._policy.max_drain)
+                self._arm(slot)
+
+    def _is_checked(self, slot: Slot, plan: SwapPlan) -> bool:
+        """Whether the launcher sees no obstacle; if not asked yet, it is, and its answer settles again."""
+        if not self._checks or slot.state is ProcState.READY:
+            return True
+        if slot.check is None:
+            slot.check = Check(slot.spec, tuple(self.fleet.slots[model].spec for model in plan.evict))
+            self._effects.append(slot.check)
+        return slot.check.passed
+
+    def _commit(self, slot: Slot, plan: SwapPlan) -> None:
+        slot.check = None
+        swap = self.fleet.swaps[slot.id] = Swap(slot.id, plan.evict, plan.reason, self._now)
+        if slot.id not in self.fleet.occupied:
+            self.fleet.version += 1
+        self._announce(SwapCommitted(self._now, slot.id, plan.evict, plan.reason))
         for model in plan.evict:
             self._drop_swap(model)  # an abandoned load gives way
-            self._stop(self._slots[model], plan.reason)
-            if model in self._occupied:
+            self._stop(self.fleet.slots[model], plan.reason)
+            if model in self.fleet.occupied:
                 swap.leaving.add(model)
         self._proceed(swap)
 
-    def _proceed(self, swap: _Swap) -> None:
+    def _proceed(self, swap: Swap) -> None:
         """Launch the target once everything is gone, unless nobody waits for it any more."""
-        slot = self._slots[swap.target]
         if swap.leaving:
             return
-        if slot.state is ProcState.READY or swap.target not in self._queue:
+        swap.cleared_at = self._now
+        slot = self.fleet.slots[swap.target]
+        if slot.state is ProcState.READY or swap.target not in self.fleet.queue:
             self._drop_swap(swap.target)
             self._serve(slot)
             return
-        slot.run = Run(swap.target, launched_at=self._now)
-        self._occupied[swap.target] = None  # it has counted as running since the swap was committed
-        self._change(slot, StartRequested())
+        slot.run = Run(slot.spec, launched_at=self._now)
+        self.fleet.occupied[swap.target] = None  # it has counted as running since the swap was committed
+        self._change(slot, StartRequested(), "request")
         self._effects.append(Launch(slot.run))
 
     def _drop_swap(self, target: ModelId) -> None:
-        if self._swaps.pop(target, None) is not None and target not in self._occupied:
-            self._running_version += 1
+        self._end_swap(target, None)
 
-    def _may_go(self, model: ModelId, promised: AbstractSet[ModelId], overdue: bool) -> bool:
-        slot = self._slots[model]
-        if model in promised:
+    def _end_swap(self, target: ModelId, error: Exception | None) -> None:
+        swap = self.fleet.swaps.pop(target, None)
+        if swap is None:
+            return
+        if target not in self.fleet.occupied:
+            self.fleet.version += 1
+        cleared = self._now if swap.cleared_at is None else swap.cleared_at
+        stop, load = cleared - swap.committed_at, self._now - cleared
+        self._announce(SwapEnded(self._now, target, swap.evicted, swap.reason, stop, load, error))
+
+    def _may_go(self, slot: Slot, promised: AbstractSet[ModelId], overdue: bool) -> bool:
+        if slot.id in promised:
             return False  # else two callers would take turns stopping each other's model
         run = slot.run
         if run is None or slot.state is ProcState.STOPPING:
@@ -406,7 +519,7 @@ class Scheduler:
         if slot.state is ProcState.READY and not overdue:
             resident_until = run.ready_at + self._policy.min_residency
             if resident_until > self._now:
-                self._wake_at(resident_until, model)
+                self._wake_at(resident_until, slot.id)
                 return False
         return True
 
@@ -421,7 +534,7 @@ class Scheduler:
     # -- asking the planner ----------------------------------------------------
 
     def _ask_next(self, promised: AbstractSet[ModelId]) -> ModelId | None:
-        view = self._view(None, promised)
+        view = self.fleet.view(self._now, promised=promised)
         while view.waiting:
             try:
                 answer = self._planner.choose_next(view)
@@ -435,7 +548,7 @@ class Scheduler:
 
     def _ask_evictions(self, target: ModelId, beside: ModelId | None = None) -> SwapPlan | None:
         """Return a plan that can be carried out; ``None``: the target's callers were turned away."""
-        view = self._view(target, frozenset(), beside)
+        view = self.fleet.view(self._now, target=target, beside=beside)
         try:
             match self._planner.evictions(target, view):
                 case Refusal(reason):
@@ -444,76 +557,55 @@ class Scheduler:
                 case plan:
                     nonsense = [m for m in plan.evict if m == target or m not in view.running]
                     if not nonsense:
-                        return plan
+                        return self._unless_pinned(target, plan)
                     reason = f"evictions named {nonsense[0]!r}, which does not run"
         except Exception as exc:
             reason = f"evictions raised {exc!r}"
         self._blame_planner(target, reason)
         return None
 
+    def _unless_pinned(self, target: ModelId, plan: SwapPlan) -> SwapPlan | None:
+        pinned = [model for model in plan.evict if self.fleet.slots[model].pinned]
+        if not pinned:
+            return plan
+        self._turn_away(
+            target, Pinned(target, f"{' and '.join(pinned)} would have to stop, and may not: pinned")
+        )
+        return None
+
     def _blame_planner(self, target: ModelId, reason: str) -> None:
         self._turn_away(target, PlannerFailed(target, f"{type(self._planner).__name__}.{reason}"))
 
-    def _view(
-        self, target: ModelId | None, promised: AbstractSet[ModelId], beside: ModelId | None = None
-    ) -> FleetView:
-        running = [*self._occupied]
-        running += [m for m in self._swaps if m not in self._occupied and m != target]
-        if beside is not None and beside not in running:
-            running.append(beside)
+    # -- time ------------------------------------------------------------------
 
-        def asks(model: ModelId) -> bool:
-            return model in self._queue and model not in promised and self._wants_room(model)
+    def _ring(self, slot: Slot) -> None:
+        """Do what is due for one model now."""
+        if self.fleet.idle_deadline(slot) <= self._now:
+            self._stop(slot, "ttl")
+        elif slot.cut_at <= self._now:
+            slot.cut_at = inf
+            self._stop(slot, slot.draining or f"{slot.closed_for} has waited too long")
+        elif self._restart_time(slot) <= self._now:
+            slot.restart_due = False
+            self._want(slot)
 
-        return FleetView(
-            running=running,
-            waiting=LazySequence(lambda: filter(asks, self._queue.models()), asks),
-            overdue=LazySequence(lambda: filter(asks, self._queue.overdue_models()), asks),
-            promised=promised,
-            models=LazyMapping(self.view_of, self._slots),
-            now=self._now,
-        )
+    def _arm(self, slot: Slot) -> None:
+        """See to it that `_ring` is called when something becomes due."""
+        self._wake_at(min(self.fleet.idle_deadline(slot), slot.cut_at, self._restart_time(slot)), slot.id)
 
-    def _wants_room(self, model: ModelId) -> bool:
-        """Whether those in line for *model* wait for a decision, rather than for a swap or a lease to end."""
-        slot = self._slots[model]
-        if slot.state is not ProcState.READY:
-            return model not in self._swaps
-        return (
-            model not in self._swaps
-            and slot.closed_for is None
-            and not slot.draining
-            and slot.approved_at != self._running_version
-        )
-
-    def view_of(self, model: ModelId) -> ModelView:
-        """Return one model as planners see it."""
-        slot, run = self._slots[model], self._slots[model].run
-        idle = run is not None and slot.state is ProcState.READY and run.leases == 0
-        waiting = self._queue.tickets(model)
-        return ModelView(
-            model,
-            state=slot.state,
-            leases=run.leases if run is not None else 0,
-            waiting=len(waiting),
-            oldest_wait=self._now - self._queue.oldest_arrival(model) if waiting else 0.0,
-            priority=max((ticket.priority for ticket in waiting), default=0),
-            idle_for=self._now - run.idle_since if run is not None and idle else None,
-            load_seconds=slot.load_seconds,
-            stop_seconds=slot.stop_seconds,
-        )
-
-    # -- small things ----------------------------------------------------------
+    def _restart_time(self, slot: Slot) -> float:
+        return slot.failures.closed_until if slot.restart_due and slot.run is None else inf
 
     def _wake_at(self, when: float, model: ModelId) -> None:
         if when < self._alarms.get(model, inf):
             self._alarms[model] = when
             heapq.heappush(self._alarm_heap, (when, model))
 
+    # -- small things ----------------------------------------------------------
+
+    def _announce(self, event: Event) -> None:
+        self._effects.append(Announce(event))
+
     def _take_effects(self) -> Sequence[Effect]:
         effects, self._effects = self._effects, []
         return effects
-
-
-def _smoothed(before: float | None, sample: float) -> float:
-    return sample if before is None else 0.7 * before + 0.3 * sample

@@ -9,6 +9,8 @@ from urllib.parse import SplitResult, urlsplit
 
 import attrs
 
+from ._restart import RestartPolicy
+
 ModelId = NewType("ModelId", str)
 
 
@@ -63,6 +65,9 @@ class Endpoint:
         return self._parts.query
 
 
+_ON_DEMAND = RestartPolicy()
+
+
 @attrs.frozen(kw_only=True)
 class ModelSpec:
     """One process that the supervisor may run.
@@ -97,5 +102,16 @@ class ModelSpec:
     """Leases held at once; further callers wait. ``None`` is no limit."""
     max_waiting: int | None = None
     """Callers that may wait at once; one more gets `Overloaded`. ``None`` is no limit."""
+    restart: RestartPolicy = _ON_DEMAND
+    """Who starts it again after it failed, and when."""
+    pinned: bool = False
+    """Not evicted, and not stopped for being idle."""
     priority: int = 0
     """Of every caller of this model, added to the caller's own; higher goes first."""
+
+    def launches_like(self, other: ModelSpec) -> bool:
+        """Whether a process that was started for *other* is as good as one started for this."""
+        return all(getattr(self, name) == getattr(other, name) for name in _LAUNCH_FIELDS)
+
+
+_LAUNCH_FIELDS = ("id", "command", "url", "env", "cwd", "check_path", "stop_command", "stop_signal")

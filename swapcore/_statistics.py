@@ -19,6 +19,7 @@ class ModelStatistics:
     """Callers that use it."""
     waiting: int
     """Callers in line for it."""
+    pinned: bool = False
 
 
 @attrs.frozen

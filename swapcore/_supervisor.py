@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import AsyncGenerator, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager, suppress
+from functools import partial
+from math import inf
 from typing import Protocol, final, runtime_checkable
 
 import attrs
@@ -12,11 +14,27 @@ import trio
 
 from ._effects import Ticket
 from ._errors import Closed, UnknownModel
+from ._events import Event
+from ._fleet import Fleet
 from ._launch import Launcher, launch_subprocess
 from ._logs import ModelLog
-from ._loop import Condition, Loop, OnStopping, Released, Requested, UnloadAsked, Waiter, Woken
+from ._loop import (
+    CheckingLauncher,
+    Condition,
+    Loop,
+    Mail,
+    OnStopping,
+    PinAsked,
+    Reconfigured,
+    Released,
+    Requested,
+    UnloadAsked,
+    Waiter,
+    Woken,
+)
 from ._planner import ExclusivePlanner, SwapPlanner
 from ._scheduler import Scheduler, SchedulingPolicy
+from ._slot import Slot
 from ._spec import Endpoint, ModelId, ModelSpec
 from ._states import ProcState
 from ._statistics import ModelStatistics, Statistics
@@ -32,6 +50,32 @@ class OpenableLauncher(Protocol):
     def open(self) -> AbstractAsyncContextManager[Launcher]:
         """Enter before the first launch and leave after the last process is gone."""
         ...
+
+
+@final
+@attrs.frozen(eq=False)
+class Waiting:
+    """A caller's place in line, worked out when it is read. Given to ``on_wait`` of `Supervisor.lease`."""
+
+    _ticket: Ticket
+    _fleet: Fleet
+
+    @property
+    def state(self) -> ProcState:
+        """Of the model that is waited for."""
+        return self._fleet.slots[self._ticket.model].state
+
+    @property
+    def position(self) -> int | None:
+        """1 is next; ``None``: not in line any more."""
+        return self._fleet.queue.position(self._ticket) if self._ticket in self._fleet.queue else None
+
+    @property
+    def estimate(self) -> float | None:
+        """Seconds still to wait, from what loads, stops and leases took; ``None`` while not measured."""
+        if self._ticket not in self._fleet.queue:
+            return None
+        return self._fleet.estimate(self._ticket, trio.current_time())
 
 
 @final
@@ -51,7 +95,9 @@ class Supervisor:
     # -- leases ----------------------------------------------------------------
 
     @asynccontextmanager
-    async def lease(self, model: ModelId, *, priority: int = 0) -> AsyncGenerator[Endpoint]:
+    async def lease(
+        self, model: ModelId, *, priority: int = 0, on_wait: Callable[[Waiting], None] | None = None
+    ) -> AsyncGenerator[Endpoint]:
         """Hold *model* ready for the length of the block, and say where it answers.
 
         Waits until the model runs; while the block lasts it is not stopped to
@@ -59,12 +105,16 @@ class Supervisor:
 
         Args:
           priority: higher is served sooner; one step is worth 30 s of waiting.
+          on_wait: called once, synchronously, if the caller cannot be served at once.
         Raises:
-          UnknownModel, StartFailed, StartTimeout, Overloaded, Unloaded, PlannerFailed, Closed: see there.
+          UnknownModel, StartFailed, StartTimeout, BackingOff, Overloaded, Unloaded, Pinned, PlannerFailed,
+          Closed: see there.
         Cancellation: while waiting, leaves the queue; a model that nobody else
         waits for is not started. Inside the block, the lease ends with it.
         """
         loop, ticket, waiter = self._loop, Ticket(model, priority), Waiter()
+        if on_wait is not None:
+            waiter.on_wait = partial(on_wait, Waiting(ticket, loop.scheduler.fleet))
         loop.waiters[ticket] = waiter
         try:
             loop.mailbox.post(Requested(ticket))
@@ -96,9 +146,41 @@ class Supervisor:
         Cancellation: the stop goes on; only the wait for it ends.
         """
         for model in models:
-            self._spec(model)
+            self._slot(model)
         gone = Condition(lambda: False)  # the loop replaces it once it knows which runs those are
-        await self._until(gone, UnloadAsked(models or tuple(self._loop.specs), drain, gone))
+        await self._until(gone, UnloadAsked(models or tuple(self.specs), drain, gone))
+
+    def pin(self, model: ModelId) -> None:
+        """Protect *model*, whenever it runs, from eviction and from its ttl. Raises `UnknownModel`.
+
+        A caller whose model could run only in its place gets `Pinned` at once.
+        """
+        self._loop.mailbox.post(PinAsked(self._slot(model).id, True))
+
+    def unpin(self, model: ModelId) -> None:
+        """Undo `pin`. Raises `UnknownModel`."""
+        self._loop.mailbox.post(PinAsked(self._slot(model).id, False))
+
+    async def reconfigure(
+        self, specs: Iterable[ModelSpec], *, planner: SwapPlanner = _EXCLUSIVE, drain_limit: float = inf
+    ) -> None:
+        """From now on, supervise *specs*, and ask *planner*.
+
+        A model that would be launched in the same way as before keeps
+        running, with its callers and counters. One that would not, or is not
+        in *specs*, takes no new callers, and is stopped when those that it
+        has are done, or after *drain_limit* seconds. Returns when the change
+        is in force, which is before such stops have ended.
+
+        Raises:
+          ValueError: two specs have the same id; nothing is changed then.
+        Cancellation: the change is made all the same.
+        """
+        by_id = _by_id(specs)
+        for model in by_id:
+            self._loop.logs.setdefault(model, ModelLog())
+        in_force = Condition(lambda: True)  # looked at after the mail that makes the change
+        await self._until(in_force, Reconfigured(by_id, planner, drain_limit))
 
     def close(self) -> None:
         """Raise `Closed` from now on, for those who wait too; leases that are held go on. Never blocks."""
@@ -108,39 +190,58 @@ class Supervisor:
         """Block until nobody holds or waits for a lease. Cancellation: nothing changed."""
         await self._until(Condition(lambda: not self._loop.waiters), Woken())
 
+    @asynccontextmanager
+    async def events(self) -> AsyncGenerator[AsyncIterator[Event]]:
+        """Watch what happens from here on::
+
+            async with supervisor.events() as events:
+                async for event in events: ...
+
+
+        A subscriber that is slow never delays anything; it gets an
+        `EventsMissed` in place of what it was too slow for.
+        """
+        subscriber = self._loop.feed.add()
+        try:
+            async with aclosing(subscriber.events()) as events:
+                yield events
+        finally:
+            self._loop.feed.remove(subscriber)
+
     # -- reading, for display: the answer may be old by the next checkpoint ------
 
     @property
     def specs(self) -> Mapping[ModelId, ModelSpec]:
-        return self._loop.specs
+        """What is configured now, by id."""
+        slots = self._loop.scheduler.fleet.slots
+        return {model: slot.spec for model, slot in slots.items() if not slot.retired}
 
     def state_of(self, model: ModelId) -> ProcState:
         """Return where the model's process is in its life. Raises `UnknownModel`."""
-        return self._loop.scheduler.state_of(self._spec(model).id)
+        return self._slot(model).state
 
     def log(self, model: ModelId) -> ModelLog:
         """Return the output of *model*'s processes. Raises `UnknownModel`."""
-        return self._loop.logs[self._spec(model).id]
+        return self._loop.logs[self._slot(model).id]
 
     def statistics(self) -> Statistics:
         """Return the state and the counts of every model, frozen."""
-        scheduler = self._loop.scheduler
+        fleet = self._loop.scheduler.fleet
         return Statistics(
             {
-                model: ModelStatistics(
-                    scheduler.state_of(model), scheduler.leases_of(model), scheduler.waiting_for(model)
-                )
-                for model in self._loop.specs
+                model: ModelStatistics(slot.state, slot.leases, fleet.queue.count(model), slot.pinned)
+                for model, slot in fleet.slots.items()
+                if not slot.retired
             }
         )
 
-    def _spec(self, model: ModelId) -> ModelSpec:
-        try:
-            return self._loop.specs[model]
-        except KeyError:
-            raise UnknownModel(model) from None
+    def _slot(self, model: ModelId) -> Slot:
+        slot = self._loop.scheduler.fleet.slots.get(model)
+        if slot is None or slot.retired:
+            raise UnknownModel(model)
+        return slot
 
-    async def _until(self, condition: Condition, mail: UnloadAsked | Woken) -> None:
+    async def _until(self, condition: Condition, mail: Mail) -> None:
         self._loop.conditions.append(condition)
         try:
             self._loop.mailbox.post(mail)
@@ -173,20 +274,25 @@ async def open_supervisor(
     Cancellation: like leaving the block: all processes are stopped at once, each within its
     own ``unload_timeout``.
     """
-    by_id: dict[ModelId, ModelSpec] = {}
-    for spec in specs:
-        if spec.id in by_id:
-            raise ValueError(f"two specs are called {spec.id!r}")
-        by_id[spec.id] = spec
-    scheduler = Scheduler.for_specs(by_id, planner, policy)
+    by_id = _by_id(specs)
     logs = {model: ModelLog() for model in by_id}
     async with AsyncExitStack() as stack:
         if isinstance(launch, OpenableLauncher):
             launch = await stack.enter_async_context(launch.open())
+        scheduler = Scheduler.for_specs(by_id, planner, policy, checks=isinstance(launch, CheckingLauncher))
         nursery = await stack.enter_async_context(trio.open_nursery())
-        loop = Loop(scheduler, by_id, logs, launch, on_stopping, nursery)
+        loop = Loop(scheduler, logs, launch, on_stopping, nursery)
         nursery.start_soon(loop.run, name="supervisor loop")
         try:
             yield Supervisor(loop)
         finally:
             loop.shut_down()
+
+
+def _by_id(specs: Iterable[ModelSpec]) -> dict[ModelId, ModelSpec]:
+    by_id: dict[ModelId, ModelSpec] = {}
+    for spec in specs:
+        if spec.id in by_id:
+            raise ValueError(f"two specs are called {spec.id!r}")
+        by_id[spec.id] = spec
+    return by_id

@@ -18,6 +18,8 @@ class ModelView:
 
     id: ModelId = attrs.field(kw_only=False)
     state: ProcState = ProcState.STOPPED
+    pinned: bool = False
+    """It may not be evicted."""
     leases: int = 0
     """Callers that use the model right now."""
     waiting: int = 0

@@ -14,11 +14,21 @@ from random import Random
 
 import attrs
 
-from swapcore import Endpoint, FleetView, ModelId, ModelSpec, ProcState, SchedulingPolicy, SwapPlanner
-from swapcore._effects import Effect, Grant, Launch, Reject, Run, Stop, Ticket
+from swapcore import (
+    Endpoint,
+    FleetView,
+    ModelId,
+    ModelSpec,
+    ProcState,
+    SchedulingPolicy,
+    StartFailed,
+    SwapPlanner,
+)
+from swapcore._effects import Announce, Check, Effect, Grant, Launch, Reject, Run, Stop, Ticket
 from swapcore._scheduler import Scheduler
 from swapcore._states import BecameReady, Exited
 
+ASKED_FOR = ("unload", "no longer configured", "its configuration changed")
 ENDPOINT = Endpoint("http://127.0.0.1:1")
 
 
@@ -45,7 +55,8 @@ class Simulation:
     stop_seconds: float = 1.0
     crash_after: Callable[[Run], float] = lambda run: inf
     """When a run ends by itself, counted from its launch."""
-    check: bool = True
+    check_fails: Callable[[Check], bool] | None = None
+    """What a launcher's check finds; ``None``: the launcher has none."""
     now: float = 0.0
     events: int = 0
     callers: dict[Ticket, Caller] = attrs.field(factory=dict[Ticket, Caller])
@@ -56,7 +67,9 @@ class Simulation:
     _alive: dict[Run, bool] = attrs.field(factory=dict[Run, bool], init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.scheduler = Scheduler.for_specs({s.id: s for s in self.specs}, self.planner, self.policy)
+        self.scheduler = Scheduler.for_specs(
+            {s.id: s for s in self.specs}, self.planner, self.policy, checks=self.check_fails is not None
+        )
 
     # -- what callers do ---------------------------------------------------------
 
@@ -76,6 +89,16 @@ class Simulation:
 
     def unload_at(self, when: float, model: ModelId, drain: bool) -> None:
         self._at(when, lambda: self.scheduler.on_unload([model], drain, self.now))
+
+    def pin_at(self, when: float, model: ModelId, pinned: bool) -> None:
+        self._at(when, lambda: self.scheduler.on_pin(model, pinned, self.now))
+
+    def reconfigure_at(self, when: float, specs: Sequence[ModelSpec], drain_limit: float) -> None:
+        self._at(when, partial(self._reconfigure, specs, drain_limit))
+
+    def _reconfigure(self, specs: Sequence[ModelSpec], drain_limit: float) -> Sequence[Effect]:
+        self.specs = specs
+        return self.scheduler.on_reconfigure({s.id: s for s in specs}, self.planner, drain_limit, self.now)
 
     def play(self, until: float = inf) -> None:
         """Let happen what is to come, in order, with the scheduler's own deadlines between."""
@@ -99,17 +122,20 @@ class Simulation:
         for effect in effects:
             match effect:
                 case Launch(run):
-                    if self.check:
-                        self._check_launch(run)
+                    self._check_launch(run)
                     self._alive[run] = True
                     self._at(self.now + self.load_seconds, partial(self._ready, run))
                     if (life := self.crash_after(run)) < inf:
                         self._at(self.now + life, partial(self._end, run, RuntimeError("crashed")))
                 case Stop(run, _, reason):
-                    assert reason == "unload" or run.leases == 0, (
+                    assert reason in ASKED_FOR or run.leases == 0, (
                         f"{run.model} is stopped while in use: {reason}"
                     )
                     self._at(self.now + self.stop_seconds, partial(self._end, run, None))
+                case Check():
+                    self._at(self.now + 0.001, partial(self._checked, effect))
+                case Announce():
+                    pass
                 case Grant(ticket, _):
                     caller = self.callers[ticket]
                     caller.granted_at = self.now
@@ -119,6 +145,11 @@ class Simulation:
                     caller = self.callers[ticket]
                     caller.error = error
                     self._at(self.now, partial(self._leave, caller))
+
+    def _checked(self, check: Check) -> Sequence[Effect]:
+        failed = self.check_fails is not None and self.check_fails(check)
+        error = StartFailed(check.spec.id, "no such file") if failed else None
+        return self.scheduler.on_checked(check, error, self.now)
 
     def _ready(self, run: Run) -> Sequence[Effect]:
         if not self._alive[run]:
@@ -142,7 +173,7 @@ class Simulation:
     # -- what must always hold ---------------------------------------------------
 
     def _check_launch(self, run: Run) -> None:
-        assert self.scheduler.waiting_for(run.model) > 0, f"{run.model} is started for nobody"
+        assert self.scheduler.fleet.queue.count(run.model) > 0, f"{run.model} is started for nobody"
         occupied = [r.model for r, alive in self._alive.items() if alive]
         assert run.model not in occupied, f"{run.model} is started twice"
         plan = self.planner.evictions(run.model, FleetView(running=[*occupied, run.model]))
@@ -152,9 +183,9 @@ class Simulation:
         """Nobody waits, nobody holds anything, and every count is zero."""
         assert not self.callers
         for spec in self.specs:
-            assert self.scheduler.leases_of(spec.id) == 0
-            assert self.scheduler.waiting_for(spec.id) == 0
-            assert self.scheduler.state_of(spec.id) in (ProcState.READY, ProcState.STOPPED)
+            assert self.scheduler.fleet.slots[spec.id].leases == 0
+            assert self.scheduler.fleet.queue.count(spec.id) == 0
+            assert self.scheduler.fleet.slots[spec.id].state in (ProcState.READY, ProcState.STOPPED)
 
     def _at(self, when: float, happen: Callable[[], Sequence[Effect]]) -> None:
         self._sequence += 1
@@ -163,7 +194,8 @@ class Simulation:
 
 def random_traffic(simulation: Simulation, random: Random, calls: int, span: float) -> None:
     """Script *calls* requests over *span* seconds: bursts, all kinds of holds, impatience, unloads."""
-    models = [spec.id for spec in simulation.specs]
+    original = list(simulation.specs)
+    models = [spec.id for spec in original]
     when = 0.0
     for _ in range(calls):
         if random.random() < 0.6:
@@ -175,5 +207,28 @@ def random_traffic(simulation: Simulation, random: Random, calls: int, span: flo
             patience=random.choice([inf, inf, inf, 0.0, 2.0, 20.0]),
             priority=random.choice([0, 0, 0, 1, 5]),
         )
-        if random.random() < 0.02:
-            simulation.unload_at(when + random.random() * 5, random.choice(models), random.random() < 0.5)
+        later = when + random.random() * 5
+        match random.randrange(60):
+            case 0:
+                simulation.unload_at(later, random.choice(models), random.random() < 0.5)
+            case 1:
+                model = random.choice(models)
+                simulation.pin_at(later, model, True)
+                simulation.pin_at(later + random.random() * 20, model, False)
+            case 2:
+                simulation.reconfigure_at(
+                    later, [_changed(s, random) for s in original], random.choice([inf, 4.0])
+                )
+            case 3:  # and one goes, for a while
+                gone = random.choice(models)
+                simulation.reconfigure_at(
+                    later, [s for s in original if s.id != gone], random.choice([inf, 0.0])
+                )
+                simulation.reconfigure_at(later + random.random() * 20, original, 1.0)
+            case _:
+                pass
+    simulation.reconfigure_at(when + 60, original, inf)
+
+
+def _changed(spec: ModelSpec, random: Random) -> ModelSpec:
+    return attrs.evolve(spec, command=("v", str(random.randrange(2))), ttl=random.choice([None, 3.0]))

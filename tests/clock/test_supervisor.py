@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
+import attrs
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
@@ -125,11 +126,12 @@ async def test_an_abandoned_load_goes_on_if_nobody_needs_the_room(autojump_clock
 async def test_slow_start_is_rejected_for_every_waiter(autojump_clock: MockClock) -> None:
     specs = [ModelSpec(A, start_timeout=20)]
     async with swapcore.open_supervisor(specs, launch=FakeServers({A: 9999})) as supervisor:
-        for _ in range(2):  # and it can be retried
+        for _ in range(2):  # and it can be retried, after a pause
             async with trio.open_nursery() as nursery:
                 for _ in range(3):
                     nursery.start_soon(partial(_expect, swapcore.StartTimeout, supervisor, A))
-        assert trio.current_time() == pytest.approx(40)
+            await trio.sleep(1)
+        assert trio.current_time() == pytest.approx(42)
 
 
 async def _expect(error: type[Exception], supervisor: Supervisor, model: ModelId) -> None:
@@ -463,3 +465,251 @@ async def test_a_bad_planner_fails_one_request_and_harms_nothing_else(
             with pytest.raises(swapcore.PlannerFailed, match=r"Bad|no room for b"):
                 await supervisor.load(B)
         await supervisor.load(C)
+
+
+# -- failures and restarts -------------------------------------------------------
+
+
+async def test_a_model_that_cannot_start_is_tried_three_times_in_half_a_minute(
+    autojump_clock: MockClock,
+) -> None:
+    servers = FakeServers(load_seconds={A: 9}, crash_after={A: 0})
+    async with swapcore.open_supervisor(SPECS, launch=servers) as supervisor:
+        refusals = list[swapcore.BackingOff]()
+        for _ in range(120):
+            try:
+                await supervisor.load(A)
+            except swapcore.BackingOff as exc:
+                refusals.append(exc)
+            except swapcore.StartFailed:
+                pass
+            await trio.sleep(0.25)
+        assert spawns(servers) == [A] * 3
+        assert len(refusals) == 117
+        assert all(refusal.retry_after is not None and 0 < refusal.retry_after <= 30 for refusal in refusals)
+        assert "a crashed" in refusals[0].reason
+        assert trio.current_time() == pytest.approx(30)
+        await trio.sleep(1)
+        await _expect(swapcore.StartFailed, supervisor, A)  # and then it is tried again
+        await supervisor.load(B)
+
+
+async def test_no_healthy_model_is_evicted_for_one_that_backs_off(autojump_clock: MockClock) -> None:
+    servers = FakeServers(load_seconds={B: 0.5}, crash_after={A: 0})
+    async with swapcore.open_supervisor(SPECS, launch=servers) as supervisor:
+        await _expect(swapcore.StartFailed, supervisor, A)
+        await supervisor.load(B)
+        await _expect(swapcore.BackingOff, supervisor, A)
+        assert supervisor.state_of(B) is ProcState.READY
+
+
+async def test_the_first_crash_of_a_model_that_had_worked_costs_no_pause(autojump_clock: MockClock) -> None:
+    servers = FakeServers(crash_after={A: 5})
+    async with swapcore.open_supervisor(SPECS, launch=servers) as supervisor:
+        await supervisor.load(A)
+        await trio.sleep(10)
+        await supervisor.load(A)
+        assert spawns(servers) == [A, A]
+
+
+async def test_policy_never_waits_until_it_is_unloaded(autojump_clock: MockClock) -> None:
+    never = swapcore.RestartPolicy(when=swapcore.RestartWhen.NEVER)
+    servers = FakeServers(crash_after={A: 5})
+    async with swapcore.open_supervisor([ModelSpec(A, restart=never)], launch=servers) as supervisor:
+        await supervisor.load(A)
+        await trio.sleep(1000)
+        with pytest.raises(swapcore.BackingOff, match="not started again") as caught:
+            await supervisor.load(A)
+        assert caught.value.retry_after is None
+        await supervisor.unload(A)
+        await supervisor.load(A)
+
+
+async def test_policy_always_brings_a_crashed_model_back(autojump_clock: MockClock) -> None:
+    always = swapcore.RestartPolicy(when=swapcore.RestartWhen.ALWAYS)
+    servers = FakeServers(load_seconds={A: 4}, crash_after={A: 20})
+    async with swapcore.open_supervisor([ModelSpec(A, restart=always)], launch=servers) as supervisor:
+        await supervisor.load(A)
+        await trio.sleep(18)  # at 20 it crashes, for the first time: no pause
+        assert supervisor.state_of(A) is ProcState.STARTING
+        await trio.sleep(4)
+        assert supervisor.state_of(A) is ProcState.READY
+        await supervisor.unload(A)  # what was asked for is not undone
+        await trio.sleep(1000)
+        assert supervisor.state_of(A) is ProcState.STOPPED
+        assert supervisor.statistics().waiting == 0
+
+
+async def test_a_failed_load_puts_the_evictee_back_if_nobody_else_waits(autojump_clock: MockClock) -> None:
+    servers = FakeServers(load_seconds={B: 9}, crash_after={B: 3})
+    async with swapcore.open_supervisor(SPECS, launch=servers) as supervisor:
+        await supervisor.load(A)
+        await _expect(swapcore.StartFailed, supervisor, B)
+        await trio.sleep(2)
+        assert supervisor.state_of(A) is ProcState.READY
+        assert spawns(servers) == [A, B, A]
+
+
+class CheckedServers(FakeServers):
+    """Says beforehand that b cannot start."""
+
+    def preflight(self, spec: ModelSpec, beside: Sequence[ModelSpec]) -> None:
+        assert beside
+        if spec.id == B:
+            raise swapcore.StartFailed(B, "its program does not exist")
+
+
+async def test_what_cannot_start_evicts_nothing() -> None:
+    servers = CheckedServers(load_seconds={A: 0, B: 0, C: 0})
+    async with swapcore.open_supervisor(SPECS, launch=servers) as supervisor:
+        with trio.fail_after(5):
+            await supervisor.load(A)
+            with pytest.raises(swapcore.StartFailed, match="does not exist"):
+                await supervisor.load(B)
+            assert supervisor.state_of(A) is ProcState.READY
+            await supervisor.load(C)
+    assert spawns(servers) == [A, C]
+
+
+# -- pins --------------------------------------------------------------------------
+
+
+async def test_a_pinned_model_is_neither_evicted_nor_idle(autojump_clock: MockClock) -> None:
+    specs = [ModelSpec(A, ttl=10, pinned=True), ModelSpec(B)]
+    async with swapcore.open_supervisor(specs, launch=FakeServers()) as supervisor:
+        await supervisor.load(A)
+        await trio.sleep(100)
+        with pytest.raises(swapcore.Pinned, match="a would have to stop"):
+            await supervisor.load(B)
+        assert trio.current_time() == pytest.approx(101)
+        supervisor.unpin(A)
+        await supervisor.load(B)
+        supervisor.pin(B)
+        await _expect(swapcore.Pinned, supervisor, A)
+        assert supervisor.statistics().models[B].pinned
+
+
+# -- watching ----------------------------------------------------------------------
+
+
+async def test_the_feed_tells_a_swap_with_its_reason_and_durations(autojump_clock: MockClock) -> None:
+    servers = FakeServers(load_seconds={A: 5, B: 7}, stop_seconds=3)
+    async with swapcore.open_supervisor(SPECS, launch=servers) as supervisor, supervisor.events() as events:
+        await supervisor.load(A)
+        await supervisor.load(B)
+        seen = list[swapcore.Event]()
+        async for event in events:
+            seen.append(event)
+            if isinstance(event, swapcore.LeaseGranted) and event.model == B:
+                break
+    committed, (first, second) = (
+        [event for event in seen if isinstance(event, swapcore.SwapCommitted)],
+        [event for event in seen if isinstance(event, swapcore.SwapEnded)],
+    )
+    assert [(event.target, event.evicted) for event in committed] == [(A, ()), (B, (A,))]
+    assert (first.stop_seconds, first.load_seconds) == (0, 5)
+    assert (second.stop_seconds, second.load_seconds) == (3, 7)
+    assert second.error is None
+    assert second.reason == "b runs alone"
+    changes = [f"{e.model} {e.after.value}" for e in seen if isinstance(e, swapcore.StateChanged)]
+    assert changes == ["a starting", "a ready", "a stopping", "a stopped", "b starting", "b ready"]
+
+
+async def test_a_slow_subscriber_is_told_what_it_missed_and_delays_nobody(autojump_clock: MockClock) -> None:
+    async with (
+        swapcore.open_supervisor(SPECS, launch=FakeServers()) as supervisor,
+        supervisor.events() as events,
+    ):
+        for _ in range(2000):
+            await supervisor.load(A)
+        async for event in events:
+            assert isinstance(event, swapcore.EventsMissed)
+            assert event.count > 500
+            break
+
+
+async def test_position_and_estimate_of_a_caller_in_line(autojump_clock: MockClock) -> None:
+    servers = FakeServers(load_seconds={A: 10, B: 20}, stop_seconds=2)
+    async with swapcore.open_supervisor(SPECS, launch=servers) as supervisor, trio.open_nursery() as nursery:
+        tokens = list[swapcore.Waiting]()
+
+        async def want(model: ModelId) -> None:
+            async with supervisor.lease(model, on_wait=tokens.append):
+                await trio.sleep(4)
+
+        await want(A)
+        [first] = tokens
+        assert first.position is None  # served
+        async with supervisor.lease(A):
+            nursery.start_soon(want, B)
+            await wait_all_tasks_blocked()
+            nursery.start_soon(want, B)
+            await wait_all_tasks_blocked()
+            assert [token.position for token in tokens[1:]] == [1, 2]
+            assert [token.estimate for token in tokens[1:]] == [None, None]  # b was never measured
+        await supervisor.wait_idle()
+        await supervisor.load(A)
+        nursery.start_soon(want, B)
+        await trio.sleep(1)
+        await trio.sleep(1 + 5)  # a took 2 to stop; b loads since 5
+        assert tokens[-1].state is ProcState.STARTING
+        assert tokens[-1].estimate == pytest.approx(20 - 5)
+
+
+# -- reconfiguration ---------------------------------------------------------------
+
+
+async def test_reconfigure_restarts_what_changed_and_nothing_else(autojump_clock: MockClock) -> None:
+    before = [ModelSpec(m, (m, "--old"), f"http://h:{n}") for n, m in enumerate((A, B, C), 1)]
+    servers = FakeServers()
+    async with (
+        swapcore.open_supervisor(before, planner=Together(), launch=servers) as supervisor,
+        trio.open_nursery() as nursery,
+    ):
+        for model in (A, B, C):
+            nursery.start_soon(use, supervisor, model, 20)
+        await trio.sleep(5)
+        after = [
+            attrs.evolve(before[0], ttl=500),
+            attrs.evolve(before[1], command=("b", "--new")),
+            ModelSpec(ModelId("d")),
+        ]
+        await supervisor.reconfigure(after, planner=Together())
+        assert list(supervisor.specs) == [A, B, "d"]
+        assert supervisor.state_of(A) is ProcState.READY
+        with pytest.raises(swapcore.UnknownModel):
+            await supervisor.load(C)
+        await supervisor.load(ModelId("d"))
+        assert trio.current_time() == pytest.approx(6)
+        await supervisor.load(B)  # after the callers of the old one are done
+        assert trio.current_time() == pytest.approx(22)
+    assert sorted(spawns(servers)[:3]) == [A, B, C]
+    assert spawns(servers)[3:] == ["d", B]
+    assert servers.alive == set()
+
+
+async def test_reconfigure_cuts_a_drain_at_its_limit_and_a_removed_name_can_come_back(
+    autojump_clock: MockClock,
+) -> None:
+    servers = FakeServers()
+    async with swapcore.open_supervisor(SPECS, launch=servers) as supervisor, trio.open_nursery() as nursery:
+        nursery.start_soon(use, supervisor, A, 1000)
+        await trio.sleep(2)
+        await supervisor.reconfigure([ModelSpec(B)], drain_limit=10)
+        await supervisor.reconfigure([ModelSpec(A), ModelSpec(B)], drain_limit=10)
+        await supervisor.load(A)
+        assert trio.current_time() <= 14
+        with pytest.raises(ValueError, match="two specs"):
+            await supervisor.reconfigure([ModelSpec(A), ModelSpec(A)])
+        nursery.cancel_scope.cancel()
+
+
+async def test_max_drain_cuts_what_still_runs_after_a_bounded_wait(autojump_clock: MockClock) -> None:
+    policy = SchedulingPolicy(max_wait=60, max_drain=30)
+    async with swapcore.open_supervisor(SPECS, launch=FakeServers(), policy=policy) as supervisor:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(use, supervisor, A, 10_000)
+            await trio.sleep(2)
+            await supervisor.load(B)
+            assert trio.current_time() == pytest.approx(2 + 60 + 30 + 1)
+            nursery.cancel_scope.cancel()

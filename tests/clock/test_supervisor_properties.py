@@ -116,7 +116,7 @@ async def play(
                         case Unload(model=model, drain=drain):
                             nursery.start_soon(partial(supervisor.unload, model, drain=drain))
             await supervisor.wait_idle()
-            await trio.testing.wait_all_tasks_blocked()
+            await trio.sleep(60)  # what the supervisor itself wants to run again has come up, or not
             statistics = supervisor.statistics()
             assert statistics.leases == statistics.waiting == 0
     return history
@@ -170,7 +170,7 @@ def test_rivals_never_meet_and_every_patient_caller_is_answered(
     assert history.served + len(history.turned_away) == history.asked
     unloads = any(isinstance(step, Unload) for step in steps)
     for error in history.turned_away:
-        if isinstance(error, swapcore.StartFailed):
+        if isinstance(error, swapcore.StartFailed | swapcore.BackingOff):
             assert error.model in crashes
         else:
             assert isinstance(error, swapcore.Unloaded)

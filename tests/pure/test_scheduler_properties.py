@@ -10,15 +10,18 @@ from hypothesis import given, settings, strategies as st
 from scheduler_simulation import Simulation, random_traffic
 
 from swapcore import (
+    BackingOff,
     ExclusivePlanner,
     FleetView,
     ModelId,
     ModelSpec,
+    Pinned,
     SchedulingPolicy,
     StartFailed,
     SwapcoreError,
     SwapPlan,
     SwapPlanner,
+    UnknownModel,
     Unloaded,
 )
 from swapcore._effects import Run
@@ -66,6 +69,7 @@ def test_any_history_ends_with_everybody_answered(
         load_seconds=times[0],
         stop_seconds=times[1],
         crash_after=crash_after,
+        check_fails=lambda check: crashing and random.random() < 0.1,
     )
     random_traffic(simulation, random, calls=200, span=random.choice([50.0, 400.0]))
     simulation.play()
@@ -73,7 +77,7 @@ def test_any_history_ends_with_everybody_answered(
     assert len(simulation.finished) == 200
     for caller in simulation.finished:
         if caller.error is not None:
-            assert isinstance(caller.error, Unloaded | StartFailed)
+            assert isinstance(caller.error, Unloaded | StartFailed | BackingOff | Pinned | UnknownModel)
             assert isinstance(caller.error, SwapcoreError)
 
 

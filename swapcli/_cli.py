@@ -1,0 +1,254 @@
+"""The command line. Each command imports what it needs when it runs: help and the engine start fast."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ._extras import MissingExtra, extra
+from ._failure import Failure
+from ._go_flags import GoFlagsCommand
+from ._llama_server import llama_server
+
+if TYPE_CHECKING:
+    from ._listen import ListenAddress
+
+_DEFAULT_LISTEN = "127.0.0.1:8080"
+_NOT_YET = "--{} is a flag of llama-swap that swapcli does not have yet"
+
+
+class _InOrder(click.Group):
+    """A group whose help lists the commands as they were added: the most wanted first."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+def _show_version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
+    if not wanted or ctx.resilient_parsing:
+        return
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        click.echo(f"swapcli {version('swapcore')}")
+    except PackageNotFoundError:
+        click.echo("swapcli (run from its source, not installed)")
+    ctx.exit()
+
+
+def _listen_address(_ctx: click.Context, _param: click.Parameter, text: str) -> ListenAddress:
+    from ._listen import ListenAddress
+
+    try:
+        return ListenAddress.parse(text or _DEFAULT_LISTEN)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+_version_option = click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_version,
+    help="Show the version and exit.",
+)
+_listen_option = click.option(
+    "--listen",
+    default=_DEFAULT_LISTEN,
+    show_default=True,
+    metavar="HOST:PORT",
+    callback=_listen_address,
+    help="Address to listen on. :8080 is every interface of this machine, [::1]:8080 is IPv6.",
+)
+
+
+@click.group(cls=_InOrder, context_settings={"help_option_names": ["-h", "--help"]})
+@_version_option
+def swapcli() -> None:
+    """Start model servers on demand, and swap those that cannot run at once.
+
+    \b
+        swapcli demo                        try it: three tiny models, nothing to set up
+        swapcli serve --config config.yaml  serve your own models
+    """
+
+
+@swapcli.command(cls=GoFlagsCommand, short_help="Serve the models of a configuration.")
+@click.option(
+    "--config",
+    "configs",
+    multiple=True,
+    metavar="FILE",
+    help="YAML file that says which models there are, in the format of llama-swap.",
+)
+@click.option(
+    "--config-dir",
+    metavar="DIR",
+    help="Also read the *.yaml and *.yml files of this directory, merged in order.",
+)
+@_listen_option
+@click.option("--watch-config", is_flag=True, hidden=True)
+@click.option("--tls-cert-file", hidden=True)
+@click.option("--tls-key-file", hidden=True)
+@_version_option
+def serve(
+    configs: Sequence[str],
+    config_dir: str | None,
+    listen: ListenAddress,
+    watch_config: bool,
+    tls_cert_file: str | None,
+    tls_key_file: str | None,
+) -> None:
+    """Serve the models of a configuration, starting and swapping them as requests come.
+
+    The first Ctrl-C or SIGTERM lets running requests end; the second one does not wait for them.
+    llama-swap's spellings (-config, -listen, ...) work too.
+
+    \b
+        swapcli serve --config config.yaml
+        swapcli serve --config config.yaml --listen :8080
+    """
+    # Plain HTTP where TLS was asked for would be worse than no server; a file that is not watched is not.
+    for name, value in {"tls-cert-file": tls_cert_file, "tls-key-file": tls_key_file}.items():
+        if value:
+            raise click.UsageError(_NOT_YET.format(name))
+    if watch_config:
+        _warn(f"{_NOT_YET.format('watch-config')}: start it again after an edit")
+    if len(configs) > 1:
+        _warn(f"--config was given {len(configs)} times; the last one counts, {configs[-1]}")
+    sources = tuple(Path(source) for source in (*configs[-1:], config_dir) if source)
+    if not sources:
+        raise Failure("no configuration: name one with --config FILE, or try `swapcli demo`")
+    _run(sources, listen, _announce_server)
+
+
+@swapcli.command(short_help="Try it: three tiny models, made on the spot.")
+@_listen_option
+@click.option("--files-only", is_flag=True, help="Only write the files, and say where the configuration is.")
+def demo(listen: ListenAddress, files_only: bool) -> None:
+    """Make three tiny models, two that chat and one for embeddings, and serve them, one at a time.
+
+    Nothing is downloaded. The files stay in the user's cache directory, with a configuration to learn from;
+    once you have changed that file it is kept as it is.
+
+    Needs the extra `llama`: pip install 'swapcore[serve,llama]'
+
+    \b
+        swapcli demo
+        swapcli demo --listen 127.0.0.1:9000
+    """
+    from .demo import DemoFiles, demo_directory, prepare
+
+    directory = demo_directory()
+    try:
+        with _extra_or_failure("llama"):
+            # Say it now if it is missing, not when the first model starts.
+            import xllamacpp  # type: ignore[import-untyped]  # noqa: F401
+        files: DemoFiles = prepare(directory, progress=lambda line: click.echo(line, err=True))
+    except MissingExtra as missing:
+        raise Failure(str(missing)) from missing
+    except (OSError, ValueError) as error:
+        raise Failure(f"cannot write the demo's files: {error}") from error
+    if files.kept:
+        _warn(f"{files.config} was edited, so it is kept; delete it to get the original back")
+    if files_only:
+        click.echo(files.config)
+        return
+    _run((files.config,), listen, lambda urls: _announce_demo(files.config, urls))
+
+
+@swapcli.command(short_help="Look for mistakes in configurations.")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+def check(files: Sequence[str]) -> None:
+    """Read each FILE as `serve` would, and show every mistake where it is.
+
+    Ends with status 0 if all can be served, 1 if one cannot.
+
+    \b
+        swapcli check config.yaml
+    """
+    with _extra_or_failure("serve"):
+        from ._check import check_file
+    failed = False
+    for file in files:
+        verdict = check_file(Path(file), environ=os.environ)
+        click.echo(verdict.text)
+        failed = failed or not verdict.ok
+    if failed:
+        click.get_current_context().exit(1)
+
+
+swapcli.add_command(llama_server)
+
+
+def _run(sources: Sequence[Path], listen: ListenAddress, announce: Callable[[Sequence[str]], None]) -> None:
+    """Serve until told to stop, then end the command with the server's status."""
+    with _extra_or_failure("serve"):
+        from ._check import counted
+        from ._listen import CannotListen
+        from ._serve import serve as serve_until_stopped
+        from .config import ConfigurationError, render
+    try:
+        status = serve_until_stopped(sources=sources, listen=listen, announce=announce)
+    except CannotListen as error:
+        raise Failure(str(error)) from error
+    except ConfigurationError as error:
+        click.echo("\n".join(render(problem) for problem in error.problems), err=True)
+        raise Failure(f"{counted(len(error.problems), 'problem')} in the configuration") from error
+    click.get_current_context().exit(status)
+
+
+def _announce_server(urls: Sequence[str]) -> None:
+    from ._listen import network_note
+
+    if note := network_note(urls):
+        _say_if_heard(f"swapcli: {note}", err=True)
+
+
+def _announce_demo(config: Path, urls: Sequence[str]) -> None:
+    from ._listen import url_from_here
+    from .demo import curl_lines
+
+    _announce_server(urls)
+    lines = (
+        f"The demo's configuration: {config}",
+        "Ask its models, from another terminal. Each says its name, and only one of them runs at a time:",
+        "",
+        *(f"    {line}" for line in curl_lines(url_from_here(urls[0]))),
+        "",
+        "Ctrl-C ends it.",
+    )
+    _say_if_heard(*lines)
+
+
+def _say_if_heard(*lines: str, err: bool = False) -> None:
+    """Print ``lines``; a server goes on when nobody reads what it says (``swapcli serve | head``)."""
+    try:
+        click.echo("\n".join(lines), err=err)
+    except OSError as error:
+        if error.errno != errno.EPIPE:
+            raise
+        # What Python still holds for the closed pipe would fail once more at exit.
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), (sys.stderr if err else sys.stdout).fileno())
+
+
+@contextmanager
+def _extra_or_failure(name: str) -> Iterator[None]:
+    try:
+        with extra(name):
+            yield
+    except MissingExtra as missing:
+        raise Failure(str(missing)) from missing
+
+
+def _warn(message: str) -> None:
+    click.echo(f"swapcli: warning: {message}", err=True)

@@ -1,0 +1,25 @@
+"""The configuration: llama-swap's YAML, read with every mistake shown where it is."""
+
+from ._effective import effective as effective
+from ._json_schema import schema as schema
+from ._load import Loaded as Loaded, load as load, load_sources as load_sources, unsupported as unsupported
+from ._matrix_dsl import (
+    Either as Either,
+    Expression as Expression,
+    MatrixProgram as MatrixProgram,
+    MatrixSet as MatrixSet,
+    ModelTerm as ModelTerm,
+    SetTerm as SetTerm,
+    Together as Together,
+)
+from ._model import ModelConfig as ModelConfig, PeerConfig as PeerConfig
+from ._planner_name import PlannerError as PlannerError, import_planner as import_planner
+from ._problem import (
+    ConfigurationError as ConfigurationError,
+    Problem as Problem,
+    Severity as Severity,
+    render as render,
+)
+from ._source import Source as Source, find_sources as find_sources
+from ._specs import to_specs as to_specs
+from ._top_level import Configuration as Configuration

@@ -1,0 +1,179 @@
+"""Error answers: which status and code a failure gets, and how it is written for the client that asked."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping
+
+import attrs
+
+from swapcore import (
+    Closed,
+    Overloaded,
+    PlannerFailed,
+    StartFailed,
+    StartTimeout,
+    SwapcoreError,
+    UnknownModel,
+    Unloaded,
+)
+
+from .json_text import to_json
+
+SOURCE = "swapcli"
+
+_TYPE_AND_CODE: Mapping[int, tuple[str, str]] = {
+    400: ("invalid_request_error", "bad_request"),
+    401: ("authentication_error", "unauthorized"),
+    403: ("authentication_error", "forbidden"),
+    404: ("invalid_request_error", "not_found"),
+    409: ("invalid_request_error", "conflict"),
+    429: ("rate_limit_error", "rate_limit_exceeded"),
+    502: ("server_error", "bad_gateway"),
+    503: ("server_error", "service_unavailable"),
+    504: ("server_error", "gateway_timeout"),
+}
+_ANTHROPIC_TYPE: Mapping[int, str] = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    409: "invalid_request_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+}
+"""https://docs.claude.com/en/api/errors"""
+
+_OUTPUT_LINES = 5
+_OUTPUT_CHARACTERS = 600
+
+
+@attrs.frozen
+class ErrorAnswer:
+    """What went wrong, before it is written for a particular client."""
+
+    status: int
+    message: str
+    code: str = ""
+    """Empty: the usual one of the status."""
+    retry_after: int | None = attrs.field(default=None, kw_only=True)
+    """Seconds after which another try may do better."""
+    may_retry: bool = attrs.field(default=True, kw_only=True)
+    """False tells the client libraries that try again by themselves, after 409, 429 and 5xx, not to."""
+    always_json: bool = attrs.field(default=False, kw_only=True)
+    """Whatever the client accepts."""
+
+    def render(self, accept: str, *, anthropic: bool = False) -> tuple[list[tuple[bytes, bytes]], bytes]:
+        """Return the headers (without a length) and the body.
+
+        Args:
+          accept: the request's ``Accept``; substrings decide, as clients of llama-swap know it.
+          anthropic: the request was for Anthropic's API, whose clients expect another JSON shape.
+        """
+        if "text/plain" in accept and not self.always_json:
+            content_type, body = b"text/plain", f"{SOURCE}: {self.message}".encode()
+        elif "text/html" in accept and not self.always_json:
+            content_type, body = b"text/html", self._page()
+        else:
+            content_type, body = (
+                b"application/json",
+                to_json(self.as_anthropic if anthropic else self.as_openai),
+            )
+        headers = [(b"Content-Type", content_type)]
+        if self.retry_after is not None:
+            headers.append((b"Retry-After", b"%d" % self.retry_after))
+        if not self.may_retry:
+            headers.append((b"x-should-retry", b"false"))
+        return headers, body
+
+    @property
+    def as_openai(self) -> dict[str, object]:
+        """The JSON object in the shape of OpenAI's API."""
+        kind, usual = _TYPE_AND_CODE.get(self.status) or (
+            ("invalid_request_error", "invalid_request")
+            if 400 <= self.status < 500
+            else ("server_error", "internal_error")
+        )
+        error = {"message": self.message, "type": kind, "param": None, "code": self.code or usual}
+        return {"src": SOURCE, "error": error}
+
+    @property
+    def as_anthropic(self) -> dict[str, object]:
+        """The JSON object in the shape of Anthropic's API."""
+        kind = _ANTHROPIC_TYPE.get(self.status, "api_error")
+        return {"type": "error", "error": {"type": kind, "message": self.message}, "src": SOURCE}
+
+    def _page(self) -> bytes:
+        text = html.escape(self.message, quote=True).replace("&#x27;", "&#39;").replace("&quot;", "&#34;")
+        return f"<html><body><h1>{SOURCE}</h1><p>{text}</p></body></html>".encode()
+
+
+NO_MODEL_NAMED = ErrorAnswer(404, "no model id could be identified")
+NO_ROUTER = ErrorAnswer(404, "no router for requested model")
+MODEL_NOT_FOUND = ErrorAnswer(404, "model not found")
+INTERNAL = ErrorAnswer(500, "internal error; the server's log says more")
+
+
+def body_too_large(limit: int) -> ErrorAnswer:
+    return ErrorAnswer(413, f"the request body is larger than {limit} bytes", "body_too_large")
+
+
+def bad_head(why: str) -> ErrorAnswer:
+    """The request cannot be put into HTTP/1.1."""
+    return ErrorAnswer(400, f"the request cannot be relayed: {why}")
+
+
+TOO_MANY_REQUESTS = ErrorAnswer(
+    429, "Too many requests", "concurrency_limit", retry_after=1, always_json=True
+)
+UNAUTHORIZED = ErrorAnswer(401, "unauthorized: invalid or missing API key")
+BODY_TOO_SLOW = ErrorAnswer(408, "the request body stopped arriving", "body_too_slow")
+
+
+def upstream_died(model: str, why: str) -> ErrorAnswer:
+    """The process ended, or hung up, before it answered; a new one was tried already."""
+    return ErrorAnswer(502, f"{model}: {why}", "upstream_died")
+
+
+def upstream_too_slow(model: str, why: str) -> ErrorAnswer:
+    """The process did not begin to answer within the model's ``responseHeader`` timeout."""
+    return ErrorAnswer(504, f"{model}: {why}", "upstream_timeout", may_retry=False)
+
+
+def stopped_meanwhile(model: str, why: str) -> ErrorAnswer:
+    """The process was stopped on purpose before it answered."""
+    return ErrorAnswer(503, f"{model}: {why}", "unloaded")
+
+
+def of_failure(error: SwapcoreError) -> ErrorAnswer:
+    """Return the answer for what the supervisor raised."""
+    match error:
+        case StartTimeout():  # before its base class
+            return ErrorAnswer(504, _with_output(error), "start_timeout", may_retry=False)
+        case StartFailed():
+            return ErrorAnswer(502, _with_output(error), "start_failed", may_retry=False)
+        case Unloaded():
+            return ErrorAnswer(503, str(error), "unloaded")
+        case Overloaded():
+            return ErrorAnswer(429, str(error), "queue_full", retry_after=1, always_json=True)
+        case Closed():
+            return ErrorAnswer(503, str(error), "shutting_down", retry_after=5)
+        case PlannerFailed():
+            return ErrorAnswer(500, str(error), "planner_failed", may_retry=False)
+        case UnknownModel():
+            return NO_ROUTER
+        case _:
+            return ErrorAnswer(500, str(error))
+
+
+def _with_output(error: StartFailed) -> str:
+    """The message, and the last lines of what the process wrote: they usually say what is wrong."""
+    lines = [
+        line for note in getattr(error, "__notes__", ()) for line in note.splitlines()[1:] if line.strip()
+    ]
+    if not lines:
+        return str(error)
+    tail = "\n".join(lines[-_OUTPUT_LINES:])[-_OUTPUT_CHARACTERS:]
+    return f"{error}; its last output:\n{tail}"

@@ -1,0 +1,208 @@
+"""One HTTP request and the answer to it, over plain ASGI."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from email.utils import formatdate
+from math import inf
+from time import time
+from typing import TypeAlias
+
+import attrs
+import trio
+from hypercorn.typing import (
+    ASGIReceiveCallable,
+    ASGIReceiveEvent,
+    ASGISendCallable,
+    ASGISendEvent,
+    HTTPScope,
+)
+
+Headers: TypeAlias = Iterable[tuple[bytes, bytes]]
+
+_SWALLOWED = 1024 * 1024
+"""Bytes of a body that are read for a request that is refused anyway, to keep its connection usable."""
+_SWALLOW_SECONDS = 2.0
+_LINGER_SECONDS = 10.0
+"""For how long a body is still swallowed after its request was refused."""
+
+
+class BodyTooLarge(Exception):
+    """The request's body is longer than the limit, or says that it is going to be."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"the request body is larger than {limit} bytes")
+        self.limit = limit
+
+
+class BodyTooSlow(Exception):
+    """No further piece of the request's body arrived in time."""
+
+
+class ClientGone(Exception):
+    """The client closed the connection before its request was complete."""
+
+
+@attrs.define(eq=False)
+class Exchange:
+    """A request and its answer. Owned by the task that serves it.
+
+    The body is read before anything is answered: a server that answers and closes while its client still
+    uploads makes the client see a reset instead of the answer.
+    """
+
+    scope: HTTPScope
+    _receive: ASGIReceiveCallable
+    _send: ASGISendCallable
+    body_silence: float
+    """Seconds that the next piece of the body may take."""
+    headers: list[tuple[bytes, bytes]] = attrs.field(init=False)
+    """As received, names in lower case."""
+    body: bytes = attrs.field(default=b"", init=False)
+    status: int = attrs.field(default=0, init=False)
+    """Of the answer; 0 until it is sent."""
+    body_bytes: int = attrs.field(default=0, init=False)
+    """Of the answer's body, so far."""
+    _body_complete: bool = attrs.field(default=False, init=False)
+    _body_refused: bool = attrs.field(default=False, init=False)
+    _replayed: bool = attrs.field(default=False, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.headers = list(self.scope["headers"])
+
+    @property
+    def method(self) -> str:
+        return self.scope["method"]
+
+    @property
+    def client_host(self) -> str:
+        """Address of the other end of the connection; empty when there is none to tell."""
+        client = self.scope["client"]
+        return client[0] if client else ""
+
+    def header(self, name: bytes) -> str:
+        """Return the first value of a header, given in lower case; empty when it is not there."""
+        for key, value in self.headers:
+            if key == name:
+                return value.decode("latin-1")
+        return ""
+
+    @property
+    def takes_trailers(self) -> bool:
+        """The client asked for trailers, over a protocol for which the server can send them."""
+        can_send = "http.response.trailers" in self.scope["extensions"]
+        return can_send and "trailers" in self.header(b"te").lower()
+
+    @property
+    def is_ambiguous(self) -> bool:
+        """Two headers give the length of the body. A proxy in front of us may believe the other one."""
+        names = {name for name, _ in self.headers}
+        return b"transfer-encoding" in names and b"content-length" in names
+
+    # -- the request's body ------------------------------------------------------
+
+    async def read_body(self, limit: int) -> bytes:
+        """Read the body whole, keep it as ``body``, and return it.
+
+        Raises:
+          BodyTooLarge: it has more than ``limit`` bytes; the rest is still on its way.
+          BodyTooSlow, ClientGone: see there.
+        Cancellation: the request cannot be answered any more.
+        """
+        self._body_refused = True  # unless it turns out to be all there
+        if self._announced_length() > limit:
+            raise BodyTooLarge(limit)
+        pieces: list[bytes] = []
+        size = 0
+        with trio.CancelScope() as patience:
+            while not self._body_complete:
+                patience.deadline = trio.current_time() + self.body_silence
+                piece = await self._next_piece()
+                size += len(piece)
+                if size > limit:
+                    raise BodyTooLarge(limit)
+                if piece:
+                    pieces.append(piece)
+        if patience.cancelled_caught:
+            raise BodyTooSlow
+        self._body_refused = False
+        self.body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return self.body
+
+    def _announced_length(self) -> int:
+        text = self.header(b"content-length")
+        return int(text) if text.isascii() and text.isdigit() else 0
+
+    async def _next_piece(self) -> bytes:
+        message = await self._receive()
+        if message["type"] != "http.request":
+            raise ClientGone
+        self._body_complete = not message.get("more_body", False)
+        return message["body"]
+
+    async def replay(self) -> ASGIReceiveEvent:
+        """An ASGI ``receive`` for another application: the body in one piece, then what really comes."""
+        if self._replayed:
+            return await self._receive()
+        self._replayed = True
+        return {"type": "http.request", "body": self.body, "more_body": False}
+
+    async def wait_client_gone(self) -> None:
+        """Block until the client has gone, or the answer is complete. Only after the body was read."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+    # -- the answer ----------------------------------------------------------------
+
+    @property
+    def is_answered(self) -> bool:
+        """The answer's status was sent."""
+        return self.status != 0
+
+    async def send(self, message: ASGISendEvent) -> None:
+        """An ASGI ``send`` that counts, and adds the Date that an answer must have."""
+        if message["type"] == "http.response.body":
+            self.body_bytes += len(message["body"])
+        elif message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = list(message["headers"])
+            if not any(name.lower() == b"date" for name, _ in headers):
+                headers.append((b"Date", formatdate(time(), usegmt=True).encode()))
+            message["headers"] = headers
+        await self._send(message)
+
+    async def reply(self, status: int, headers: Headers, body: bytes) -> None:
+        """Send a whole answer with its length. A body of the request that nobody read is swallowed first.
+
+        If that is too much of it, the client is answered at once and given a moment to stop sending and to
+        read the answer; then the connection is closed.
+        """
+        hang_up = self._body_refused or not await self._swallow_body(_SWALLOWED, _SWALLOW_SECONDS)
+        await self.send(
+            {
+                "type": "http.response.start",
+                "status": status,
+                "headers": [
+                    *headers,
+                    (b"Content-Length", b"%d" % len(body)),
+                    *([(b"Connection", b"close")] if hang_up and self.scope["http_version"] != "2" else []),
+                ],
+            }
+        )
+        if hang_up:
+            await self.send({"type": "http.response.body", "body": body, "more_body": True})
+            await self._swallow_body(inf, _LINGER_SECONDS)
+            body = b""
+        await self.send({"type": "http.response.body", "body": body, "more_body": False})
+
+    async def _swallow_body(self, limit: float, seconds: float) -> bool:
+        """Read what is left of the body and forget it; false when it is more, or slower, than allowed."""
+        if not self._body_complete and self._announced_length() > limit:
+            return False
+        with trio.move_on_after(seconds):
+            while not self._body_complete and limit >= 0:
+                try:
+                    limit -= len(await self._next_piece())
+                except ClientGone:
+                    return False
+        return self._body_complete

@@ -1,0 +1,20 @@
+"""What the HTTP side needs of the supervisor, and nothing more."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+from swapcore import Endpoint, ModelId, ProcState
+
+
+class Fleet(Protocol):
+    """The part of `swapcore.Supervisor` that is used here; see there."""
+
+    def lease(self, model: ModelId, *, priority: int = 0) -> AbstractAsyncContextManager[Endpoint]: ...
+
+    def state_of(self, model: ModelId) -> ProcState: ...
+
+    async def load(self, model: ModelId) -> None: ...
+
+    async def unload(self, *models: ModelId) -> None: ...

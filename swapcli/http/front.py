@@ -1,0 +1,172 @@
+"""The whole HTTP application: from a request to whoever answers it."""
+
+from __future__ import annotations
+
+import logging
+import re
+
+import attrs
+import trio
+from hypercorn.typing import (
+    ASGIFramework,
+    ASGIReceiveCallable,
+    ASGISendCallable,
+    ConnectionState,
+    HTTPScope,
+    Scope,
+    WebsocketScope,
+)
+
+from swapcli.config import Configuration
+
+from .access_log import log_request
+from .cors import preflight_headers
+from .credentials import is_allowed
+from .error_answers import BODY_TOO_SLOW, INTERNAL, UNAUTHORIZED, ErrorAnswer, body_too_large
+from .exchange import BodyTooLarge, BodyTooSlow, ClientGone, Exchange
+from .fleet import Fleet
+from .model_requests import ModelRequests
+from .pages import create_pages
+from .routes import ROUTES, BadPath, Found, NotFound, Redirect, RouteTable, WrongMethod
+from .server_limits import ServerLimits
+from .upstream_pool import UpstreamPool
+
+log = logging.getLogger("swapcli.http")
+
+_PLAIN = [(b"Content-Type", b"text/plain; charset=utf-8"), (b"X-Content-Type-Options", b"nosniff")]
+_ORIGIN = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
+_DEFAULT_LIMITS = ServerLimits()
+
+
+def create_app(
+    fleet: Fleet, config: Configuration, pool: UpstreamPool, *, limits: ServerLimits = _DEFAULT_LIMITS
+) -> ASGIFramework:
+    """Return the ASGI application that serves ``config``'s models.
+
+    Args:
+      fleet: the supervisor of those models; its ``on_stopping`` must close the pool's connections.
+      pool: connections to the models' processes. The caller closes it at the end.
+    """
+    pages = create_pages(fleet, config)
+    return Front(ModelRequests(fleet, pool, config), pages, config.api_keys, limits)
+
+
+@attrs.define(eq=False)
+class Front:
+    """Takes every request; the route table says what becomes of it."""
+
+    _models: ModelRequests
+    _pages: ASGIFramework
+    _api_keys: tuple[str, ...]
+    _limits: ServerLimits
+    _routes: RouteTable = attrs.field(factory=lambda: RouteTable(ROUTES), init=False)
+
+    async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        match scope["type"]:
+            case "http":
+                await self._serve_http(scope, receive, send)
+            case "websocket":
+                await self._refuse_websocket(scope, receive, send)
+            case "lifespan":
+                await self._pages(scope, receive, send)
+
+    async def _serve_http(
+        self, scope: HTTPScope, receive: ASGIReceiveCallable, send: ASGISendCallable
+    ) -> None:
+        started = trio.current_time()
+        exchange = Exchange(scope, receive, send, self._limits.body_silence)
+        try:
+            await self._answer(exchange)
+        except ClientGone:
+            pass
+        except Exception:
+            log.exception("a request failed: %s %s", exchange.method, scope["path"])
+            if not exchange.is_answered:
+                await _send_error(exchange, INTERNAL)
+        finally:
+            log_request(exchange, trio.current_time() - started)
+
+    async def _answer(self, exchange: Exchange) -> None:
+        if exchange.method == "OPTIONS":
+            requested = exchange.header(b"access-control-request-headers")
+            await exchange.reply(204, preflight_headers(requested), b"")
+            return
+        if exchange.is_ambiguous:
+            await exchange.reply(400, [*_PLAIN, (b"Connection", b"close")], b"400 Bad Request")
+            return
+        found = self._routes.look_up(
+            exchange.method, _origin_form(exchange.scope["raw_path"]), exchange.scope["query_string"]
+        )
+        match found:
+            case Found():
+                if (error := await self._answer_found(exchange, found)) is not None:
+                    await _send_error(exchange, error)
+            case NotFound():
+                await exchange.reply(404, _PLAIN, b"404 page not found\n")
+            case WrongMethod(allow):
+                await exchange.reply(405, [*_PLAIN, (b"Allow", allow.encode())], b"Method Not Allowed\n")
+            case BadPath():
+                await exchange.reply(400, [*_PLAIN, (b"Connection", b"close")], b"400 Bad Request")
+            case Redirect(location):
+                headers, body = [(b"Location", location.encode())], b""
+                if exchange.method in ("GET", "HEAD"):
+                    headers.insert(0, (b"Content-Type", b"text/html; charset=utf-8"))
+                    body = found.page
+                await exchange.reply(307, headers, body)
+
+    async def _answer_found(self, exchange: Exchange, found: Found) -> ErrorAnswer | None:
+        """Answer, or return the error that is to be sent."""
+        route = found.route
+        if route.needs_key and not is_allowed(
+            self._api_keys, exchange.header(b"authorization"), exchange.header(b"x-api-key")
+        ):
+            return UNAUTHORIZED
+        try:
+            limits = self._limits
+            await exchange.read_body(limits.small_body_size if route.page else limits.model_body_size)
+        except BodyTooLarge as error:
+            return body_too_large(error.limit)
+        except BodyTooSlow:
+            return BODY_TOO_SLOW
+        if not route.page:
+            return await self._models.serve(exchange, route)
+        scope = exchange.scope.copy()
+        # What the table found is final: the application matches its own routes on the very same pattern.
+        scope["path"] = route.prefix
+        scope["state"] = ConnectionState({**scope.get("state", {}), "rest": found.rest})
+        await self._pages(scope, exchange.replay, exchange.send)
+        return None
+
+    async def _refuse_websocket(
+        self, scope: WebsocketScope, receive: ASGIReceiveCallable, send: ASGISendCallable
+    ) -> None:
+        """No route speaks websocket: answer like any other method that a path does not know."""
+        await receive()
+        path = _origin_form(scope["raw_path"])
+        is_known = not isinstance(self._routes.look_up("GET", path, b""), NotFound)
+        status, text = (
+            (400, b"websockets are not served here\n") if is_known else (404, b"404 page not found\n")
+        )
+        await send(
+            {
+                "type": "websocket.http.response.start",
+                "status": status,
+                "headers": [*_PLAIN, (b"Content-Length", b"%d" % len(text)), (b"Connection", b"close")],
+            }
+        )
+        await send({"type": "websocket.http.response.body", "body": text, "more_body": False})
+
+
+def _origin_form(target: bytes) -> bytes:
+    """Return the path of a request target, without the origin that a client of a proxy puts before it."""
+    if target.startswith(b"/"):
+        return target
+    return _ORIGIN.sub(b"", target, count=1) or b"/"
+
+
+async def _send_error(exchange: Exchange, error: ErrorAnswer) -> None:
+    is_anthropic = exchange.scope["path"].startswith(("/v1/messages", "/v/messages"))
+    headers, body = error.render(exchange.header(b"accept"), anthropic=is_anthropic)
+    if error.status == 401:
+        headers.append((b"WWW-Authenticate", b'Basic realm="swapcli"'))
+    await exchange.reply(error.status, headers, body)

@@ -1,0 +1,288 @@
+"""Hypercorn's connections inside our own nursery, with guards around what Hypercorn 0.18 gets wrong.
+
+`hypercorn.trio.serve` opens its own sockets and offers no place to guard a connection, so the accept loop
+is ours, and the connection is a subclass of Hypercorn's. The guards:
+
+- one broken connection never ends the server: an exception that leaves `TCPServer.run` would take down the
+  nursery, and with it every model;
+- the last message of an answer is sent under a shield with a bound: Hypercorn announces ``http.disconnect``
+  from inside that very send, and an application that cancels itself on it would leave the connection half
+  finished for ever;
+- an answer that was begun and not finished resets its HTTP/2 stream (HTTP/1 connections are closed short);
+- a connection can be cut from outside, even while a send to a client that does not read is blocked.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Sequence
+from functools import partial
+from math import inf
+from typing import Any, cast
+
+import attrs
+import trio
+from h2.errors import ErrorCodes
+from h2.exceptions import ProtocolError
+from hypercorn.events import Closed, Event, RawData
+from hypercorn.protocol.h2 import H2Protocol
+from hypercorn.protocol.http_stream import HTTPStream
+from hypercorn.trio.lifespan import Lifespan
+from hypercorn.trio.task_group import TaskGroup
+from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.trio.worker_context import TrioSingleTask, WorkerContext
+from hypercorn.typing import (
+    ASGIFramework,
+    ASGIReceiveCallable,
+    ASGISendCallable,
+    ASGISendEvent,
+    LifespanState,
+    Scope,
+)
+from hypercorn.utils import wrap_app
+
+from .server_limits import ServerLimits, hypercorn_config, server_log
+
+_FINAL_SEND_BOUND = 5.0
+_DEFAULT_LIMITS = ServerLimits()
+
+
+@attrs.define(eq=False)
+class Drain:
+    """The two steps of a shutdown, for whoever decides when they come.
+
+    Setting ``stop`` closes the listeners and idle connections; answers that are under way go on.
+    Setting ``cut`` closes every connection at once. ``cut`` alone does both.
+    """
+
+    stop: trio.Event = attrs.field(factory=trio.Event)
+    cut: trio.Event = attrs.field(factory=trio.Event)
+
+
+async def serve_http(
+    app: ASGIFramework,
+    sockets: Sequence[socket.socket],
+    *,
+    drain: Drain,
+    limits: ServerLimits = _DEFAULT_LIMITS,
+    tls: ssl.SSLContext | None = None,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve ``app`` on sockets that are bound and listening; they are closed when this ends.
+
+    Reports ``started`` once connections are accepted. Returns when the last connection ended after ``drain``
+    was set.
+
+    Cancellation: every connection is cut at once.
+    """
+    config = hypercorn_config(limits)
+    context = WorkerContext(None)
+    connections: set[GuardedConnection] = set()
+    state: LifespanState = {}
+    wrapped = wrap_app(_guarded(app), config.wsgi_max_body_size, "asgi")
+    lifespan = Lifespan(wrapped, config, state)
+
+    async def accept(stream: trio.SocketStream | trio.SSLStream[trio.SocketStream]) -> None:
+        connection = GuardedConnection(wrapped, config, context, state, cast("Any", stream))
+        connections.add(connection)
+        try:
+            await connection.run()
+        finally:
+            connections.discard(connection)
+
+    async def cut_when_told(connection_scope: trio.CancelScope) -> None:
+        try:
+            await drain.cut.wait()
+        finally:  # cancelled: a blocked send is shielded by Hypercorn and ends only with its socket
+            drain.stop.set()
+            for connection in tuple(connections):
+                connection.close_now()
+        connection_scope.deadline = trio.current_time() + limits.cut
+
+    listeners = [_listener(sock, tls) for sock in sockets]
+    async with trio.open_nursery() as lifespan_nursery:
+        await lifespan_nursery.start(lifespan.handle_lifespan)
+        await lifespan.wait_for_startup()
+        async with trio.open_nursery() as cutting:
+            async with trio.open_nursery() as handlers:
+                cutting.start_soon(cut_when_told, handlers.cancel_scope)
+                async with trio.open_nursery() as accepting:
+                    await accepting.start(
+                        partial(trio.serve_listeners, accept, listeners, handler_nursery=handlers)
+                    )
+                    task_status.started()
+                    await drain.stop.wait()
+                    accepting.cancel_scope.cancel()
+                await context.terminated.set()  # upon this, idle connections close themselves
+            cutting.cancel_scope.cancel()
+        await lifespan.wait_for_shutdown()
+        lifespan_nursery.cancel_scope.cancel()
+
+
+class GuardedConnection(TCPServer):
+    """One client's connection, whose end, however it comes, is nobody else's business."""
+
+    async def run(self) -> None:
+        self._idle_timer = IdleTimer(self, self.config.keep_alive_timeout)
+        self.idle_task = cast("TrioSingleTask", self._idle_timer)
+        try:
+            await super().run()
+        except* Exception as group:
+            server_log.warning("a connection ended with an error: %s", _innermost(group))
+            server_log.debug("the traceback", exc_info=group)
+
+    async def protocol_send(self, event: Event) -> None:
+        """What Hypercorn does, less a trip through the scheduler for a lock that is free: the hot path."""
+        if not isinstance(event, RawData):
+            await super().protocol_send(event)
+            return
+        if not event.data:  # the end of a body whose length was announced
+            return
+        try:
+            self.send_lock.acquire_nowait()
+        except trio.WouldBlock:
+            await self.send_lock.acquire()
+        try:
+            with trio.CancelScope(
+                shield=True
+            ):  # half a write would garble the connection; `close_now` ends it
+                await self.stream.send_all(event.data)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            is_lost = True
+        else:
+            is_lost = False
+        finally:
+            self.send_lock.release()
+        if is_lost:
+            await self.protocol.handle(Closed())
+
+    async def _read_data(self) -> None:
+        await super()._read_data()
+        self._idle_timer.end()  # else the socket of a client that has gone would stay until the timer fires
+        if isinstance(protocol := self.protocol.protocol, H2Protocol):
+            for buffer in tuple(protocol.stream_buffers.values()):
+                await buffer.close()  # nothing will empty it any more; whoever waits for that may stop
+
+    async def close_idle(self) -> None:
+        with trio.move_on_after(_FINAL_SEND_BOUND, shield=True):
+            await self._initiate_server_close()
+
+    def close_now(self) -> None:
+        """Close the socket under every task that uses it; they notice at once."""
+        stream: trio.abc.Stream = self.stream
+        while isinstance(stream, trio.SSLStream):
+            stream = stream.transport_stream
+        assert isinstance(stream, trio.SocketStream)
+        stream.socket.close()
+
+
+@attrs.define(eq=False)
+class IdleTimer:
+    """Closes a connection that has been idle for too long, or is idle when the server stops.
+
+    Hypercorn starts a task for each idle period, which is each request. This is one task and a deadline.
+    """
+
+    _connection: GuardedConnection
+    _timeout: float
+    _scope: trio.CancelScope | None = attrs.field(default=None, init=False)
+    _idle: bool = attrs.field(default=False, init=False)
+
+    async def restart(self, task_group: TaskGroup, _: object) -> None:
+        """The connection is idle from now on."""
+        self._idle = True
+        if self._scope is None:
+            self._scope = trio.CancelScope()
+            task_group.spawn(self._watch, self._scope)
+        self._scope.deadline = trio.current_time() + self._timeout
+
+    async def stop(self) -> None:
+        """The connection is busy."""
+        self._idle = False
+        if self._scope is not None:
+            self._scope.deadline = inf
+
+    def end(self) -> None:
+        """There is nothing left to close."""
+        self._idle = False
+        if self._scope is not None:
+            self._scope.cancel()
+
+    async def _watch(self, scope: trio.CancelScope) -> None:
+        with scope:
+            await self._connection.context.terminated.wait()
+        self._scope = None
+        if self._idle:  # a busy connection closes by itself after its answer, once the server stops
+            await self._connection.close_idle()
+
+
+def _innermost(error: BaseException) -> str:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return f"{type(error).__name__}: {error}"
+
+
+def _listener(
+    sock: socket.socket, tls: ssl.SSLContext | None
+) -> trio.SocketListener | trio.SSLListener[trio.SocketStream]:
+    listener = trio.SocketListener(trio.socket.from_stdlib_socket(sock))
+    return listener if tls is None else trio.SSLListener(listener, tls, https_compatible=True)
+
+
+def _guarded(app: ASGIFramework) -> ASGIFramework:
+    """Wrap ``app`` so that its last send is shielded and an answer that it leaves unfinished is reset."""
+
+    async def guarded(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+        # There is no ASGI message for what follows, so the bound method is followed back to its stream.
+        stream = getattr(send, "__self__", None)
+        if not isinstance(stream, HTTPStream):
+            await app(scope, receive, send)
+            return
+        begun = finished = trailers_follow = False
+
+        async def guarded_send(message: ASGISendEvent) -> None:
+            nonlocal begun, finished, trailers_follow
+            if stream.closed:
+                return  # the client has gone; on HTTP/2 Hypercorn would wait for it to read
+            if message["type"] == "http.response.body" and not message["more_body"]:
+                if message["body"]:
+                    # Only the end is shielded: a slow reader may take its time for the body.
+                    await send({"type": "http.response.body", "body": message["body"], "more_body": True})
+                finished = not trailers_follow
+                last: ASGISendEvent = {"type": "http.response.body", "body": b"", "more_body": False}
+                with trio.move_on_after(_FINAL_SEND_BOUND, shield=True):
+                    await send(last)
+            elif message["type"] == "http.response.trailers":
+                finished = True
+                with trio.move_on_after(_FINAL_SEND_BOUND, shield=True):
+                    await send(message)
+            else:
+                if message["type"] == "http.response.start":
+                    begun, trailers_follow = True, message.get("trailers", False)
+                await send(message)
+
+        await app(scope, receive, guarded_send)
+        if begun and not finished:
+            await _reset(stream)
+
+    return guarded
+
+
+async def _reset(stream: HTTPStream) -> None:
+    """Tell an HTTP/2 client that its answer is broken off; Hypercorn would leave it waiting for ever."""
+    protocol = getattr(stream.send, "__self__", None)
+    if not isinstance(protocol, H2Protocol):
+        return  # on HTTP/1 the connection is closed, short of what was announced
+    buffer = protocol.stream_buffers.get(stream.stream_id)
+    if buffer is not None and buffer.buffer:
+        with trio.move_on_after(_FINAL_SEND_BOUND):
+            await buffer.drain()
+    try:
+        protocol.connection.reset_stream(stream.stream_id, ErrorCodes.INTERNAL_ERROR)
+    except ProtocolError:
+        return  # the client reset it first
+    await protocol._flush()
+    if stream.stream_id in protocol.stream_buffers:
+        protocol.priority.unblock(stream.stream_id)  # its sender meets a closed stream, and forgets it
+        await protocol.has_data.set()

@@ -1,0 +1,121 @@
+"""The endpoints that this server answers itself: a Quart application, reached by way of the route table."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import attrs
+from quart import Response, request
+from quart_trio import QuartTrio
+
+from swapcli.config import Configuration
+from swapcore import ModelId, SwapcoreError
+
+from .error_answers import MODEL_NOT_FOUND, ErrorAnswer, of_failure
+from .fleet import Fleet
+from .json_text import to_json_line
+from .model_listing import model_records, running_models
+from .routes import ROUTES, Route
+
+_View = Callable[[], Awaitable[Response]]
+
+
+@attrs.frozen
+class Pages:
+    """The views, by the names that the route table gives them."""
+
+    fleet: Fleet
+    config: Configuration
+
+    async def models(self) -> Response:
+        response = _json(model_records(self.config, self.fleet.state_of, int(time.time())))
+        if origin := request.headers.get("Origin"):  # web pages of any origin may show the list
+            response.headers["Access-Control-Allow-Origin"] = origin
+        return response
+
+    async def running(self) -> Response:
+        return _json(running_models(self.config, self.fleet.state_of))
+
+    async def health(self) -> Response:
+        return _text("OK")
+
+    async def root(self) -> Response:
+        return Response(
+            '<a href="/ui">Found</a>.\n\n',
+            302,
+            {"Location": "/ui", "Content-Type": "text/html; charset=utf-8"},
+        )
+
+    async def unload_by_get(self) -> Response:
+        await self.fleet.unload()
+        return _text("OK")
+
+    async def unload_all(self) -> Response:
+        await self.fleet.unload()
+        return _json({"msg": "ok"})
+
+    async def unload_one(self) -> Response:
+        model = self.config.resolve(_rest())
+        if model is None:
+            return _error(MODEL_NOT_FOUND)
+        await self.fleet.unload(ModelId(model))
+        return _text("OK")
+
+    async def load_one(self) -> Response:
+        model = self.config.resolve(_rest())
+        if model is None:
+            return _error(MODEL_NOT_FOUND)
+        await self.fleet.load(ModelId(model))
+        return _json({"msg": "ok"})
+
+    async def version(self) -> Response:
+        return _json({"build_date": "unknown", "commit": "unknown", "version": _version()})
+
+
+def create_pages(fleet: Fleet, config: Configuration, routes: Iterable[Route] = ROUTES) -> QuartTrio:
+    """Return the application for the routes with a page. The front has found the route and read the body."""
+    app = QuartTrio("swapcli", static_folder=None)
+    # Bounds on requests are the front's; an answer takes as long as it takes.
+    app.config.update(RESPONSE_TIMEOUT=None, BODY_TIMEOUT=None, MAX_CONTENT_LENGTH=None)
+    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
+    pages = Pages(fleet, config)
+    for route in routes:
+        if route.page:
+            view: _View = getattr(pages, route.page)
+            app.add_url_rule(route.prefix, f"{route.method} {route.pattern}", view, methods=[route.method])
+    app.register_error_handler(SwapcoreError, _of_swapcore)
+    return app
+
+
+async def _of_swapcore(error: SwapcoreError) -> Response:
+    return _error(of_failure(error))
+
+
+def _rest() -> str:
+    """What the route's ``{rest...}`` stands for."""
+    rest = request.scope["state"]["rest"]
+    assert isinstance(rest, str)
+    return rest
+
+
+def _text(text: str) -> Response:
+    return Response(text, 200, {"Content-Type": "text/plain; charset=utf-8"})
+
+
+def _json(value: Any) -> Response:
+    return Response(to_json_line(value), 200, {"Content-Type": "application/json"})
+
+
+def _error(answer: ErrorAnswer) -> Response:
+    headers, body = answer.render(request.headers.get("Accept", ""))
+    return Response(body, answer.status, {name.decode(): value.decode() for name, value in headers})
+
+
+def _version() -> str:
+    try:
+        return version("swapcore")
+    except PackageNotFoundError:  # run from a source tree
+        return "unknown"

@@ -1,0 +1,111 @@
+"""Carries one request to an upstream and its response back, as it comes.
+
+Knows no web framework: a parsed request goes in, ASGI messages go to ``send``. The bytes are not looked at,
+nothing is held back, and nothing is read ahead of the client: while ``send`` blocks, the upstream waits, too.
+"""
+
+from __future__ import annotations
+
+import attrs
+import trio
+from hypercorn.typing import ASGISendCallable, HTTPResponseStartEvent
+
+from swapcore import Endpoint
+
+from .http1_upstream import ResponseHead, UpstreamConnection, UpstreamGone
+from .upstream_pool import UpstreamPool
+from .upstream_request import UpstreamRequest, response_headers
+
+
+@attrs.frozen
+class Ending:
+    """What is still to be sent to the client, when the upstream has nothing left to do.
+
+    It is kept back until the model is free again. A client that has seen the end of its answer may then ask
+    at once, and the model's limits do not count it twice. And a slow reader of the end holds up nobody.
+    """
+
+    start: HTTPResponseStartEvent | None
+    body: bytes
+    trailers: list[tuple[bytes, bytes]] | None
+
+    async def send_to(self, send: ASGISendCallable) -> None:
+        """Complete the answer."""
+        if self.start is not None:
+            await send(self.start)
+        await send({"type": "http.response.body", "body": self.body, "more_body": False})
+        if self.trailers is not None:
+            await send({"type": "http.response.trailers", "headers": self.trailers, "more_trailers": False})
+
+
+async def relay(
+    request: UpstreamRequest,
+    endpoint: Endpoint,
+    pool: UpstreamPool,
+    send: ASGISendCallable,
+    *,
+    nursery: trio.Nursery,
+    with_trailers: bool = False,
+) -> Ending:
+    """Send ``request`` to ``endpoint`` and pass the response on; returns what is to be sent at last.
+
+    A kept connection that turns out to be closed is replaced once, unnoticed: the body is in memory, and
+    nothing of a response had arrived.
+
+    Args:
+      nursery: for what runs beside, the sending of a large body. It is over when this returns.
+      with_trailers: the client can take trailers (``http.response.trailers``).
+    Raises:
+      BadRequestHead: the request cannot be written; nothing was sent to anybody.
+      UpstreamGone: no byte of a response arrived; nothing was sent to the client.
+      UpstreamTooSlow: the response did not begin in time; nothing was sent to the client.
+      UpstreamBroken, UpstreamStopped: before or after the response began; an answer that was begun must be
+        left unfinished then.
+    Cancellation: closes the connection to the upstream at once, which makes it stop working on the request.
+    """
+    head = request.head_for(endpoint)
+    fresh = False
+    while True:
+        connection = await pool.acquire(endpoint, connect_timeout=request.timeouts.connect, fresh=fresh)
+        try:
+            try:
+                response = await connection.request(
+                    head,
+                    request.body,
+                    head_only=request.has_no_response_body,
+                    patience=request.timeouts.response_head,
+                    nursery=nursery,
+                )
+            except UpstreamGone:
+                if not connection.is_reused:
+                    raise
+                fresh = True
+            else:
+                return await _pass_on(response, connection, send, with_trailers)
+        finally:
+            pool.release(endpoint, connection)
+
+
+async def _pass_on(
+    response: ResponseHead, connection: UpstreamConnection, send: ASGISendCallable, with_trailers: bool
+) -> Ending:
+    start: HTTPResponseStartEvent = {
+        "type": "http.response.start",
+        "status": response.status,
+        "headers": response_headers(response.headers),
+    }
+    if with_trailers := with_trailers and any(name.lower() == b"trailer" for name, _ in response.headers):
+        start["trailers"] = True
+    unsent: HTTPResponseStartEvent | None = start
+    if not connection.has_data:  # do not let the client wait for the headers
+        await send(start)
+        unsent = None
+    while True:
+        data = await connection.next_body()
+        if connection.is_complete:
+            trailers = response_headers(connection.trailers) if with_trailers else None
+            return Ending(unsent, data, trailers)
+        if unsent is not None:
+            await send(unsent)
+            unsent = None
+        await send({"type": "http.response.body", "body": data, "more_body": True})

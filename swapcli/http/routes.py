@@ -1,0 +1,200 @@
+"""The route table, and how a request finds its route by the raw, percent-encoded path."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Mapping
+from typing import TypeAlias
+from urllib.parse import quote, unquote
+
+import attrs
+
+
+@attrs.frozen
+class Route:
+    """One method and path.
+
+    ``{rest...}`` at the end of a pattern stands for the rest of the path, which may be empty.
+    """
+
+    method: str
+    pattern: str
+    page: str = ""
+    """Name of the view in `pages.Pages` that answers; empty: the model that the request names."""
+    needs_key: bool = True
+    """Where API keys are configured, one is needed."""
+
+    @property
+    def prefix(self) -> str:
+        """The pattern without ``{rest...}``."""
+        return self.pattern.removesuffix(_REST)
+
+    @property
+    def is_open_ended(self) -> bool:
+        return self.pattern.endswith("/" + _REST)
+
+    @property
+    def segments(self) -> tuple[str, ...]:
+        return tuple(self.prefix.split("/")[1:])
+
+    @property
+    def upstream_path(self) -> str:
+        """The path that a model's process sees: without our own prefixes ``/v`` and ``/audioapi``."""
+        if self.pattern.startswith("/v/"):
+            return self.pattern.removeprefix("/v")
+        return self.pattern.removeprefix("/audioapi")
+
+
+_REST = "{rest...}"
+
+_POST_TO_MODEL = (
+    "/v1/chat/completions",
+    "/v1/responses",
+    "/v1/completions",
+    "/v1/messages",
+    "/v1/messages/count_tokens",
+    "/v1/embeddings",
+    "/reranking",
+    "/rerank",
+    "/v1/rerank",
+    "/v1/reranking",
+    "/infill",
+    "/completion",
+    "/v1/audio/speech",
+    "/v1/audio/voices",
+    "/v1/audio/transcriptions",
+    "/v1/images/generations",
+    "/v1/images/edits",
+    "/sdapi/v1/txt2img",
+    "/sdapi/v1/img2img",
+    "/audioapi/v1/tasks/run",
+    "/v/chat/completions",
+    "/v/responses",
+    "/v/completions",
+    "/v/messages",
+    "/v/messages/count_tokens",
+    "/v/embeddings",
+    "/v/rerank",
+    "/v/reranking",
+)
+_GET_FROM_MODEL = ("/v1/audio/voices", "/sdapi/v1/loras", "/props")
+
+ROUTES: tuple[Route, ...] = (
+    *(Route("POST", path) for path in _POST_TO_MODEL),
+    *(Route("GET", path) for path in _GET_FROM_MODEL),
+    Route("GET", "/v1/models", "models"),
+    Route("GET", "/models", "models"),
+    Route("GET", "/running", "running"),
+    Route("GET", "/unload", "unload_by_get"),
+    Route("GET", "/health", "health", needs_key=False),
+    Route("GET", "/wol-health", "health", needs_key=False),
+    Route("GET", "/", "root", needs_key=False),
+    Route("POST", "/api/models/unload", "unload_all"),
+    Route("POST", "/api/models/unload/{rest...}", "unload_one"),
+    Route("POST", "/api/models/load/{rest...}", "load_one"),
+    Route("GET", "/api/version", "version"),
+)
+"""Every route there is. A route that is not documented fails a test."""
+
+
+@attrs.frozen
+class Found:
+    route: Route
+    rest: str = ""
+    """What ``{rest...}`` stands for, percent-decoded."""
+
+
+@attrs.frozen
+class NotFound: ...
+
+
+@attrs.frozen
+class BadPath:
+    """A ``%`` in the path is not followed by two hexadecimal digits."""
+
+
+@attrs.frozen
+class WrongMethod:
+    allow: str
+    """Value of the ``Allow`` header."""
+
+
+@attrs.frozen
+class Redirect:
+    location: str
+
+    @property
+    def page(self) -> bytes:
+        """The body for a person whose browser does not follow."""
+        return f'<a href="{html.escape(self.location)}">Temporary Redirect</a>.\n\n'.encode()
+
+
+_Methods: TypeAlias = dict[tuple[str, ...], dict[str, Route]]
+Lookup: TypeAlias = Found | NotFound | BadPath | WrongMethod | Redirect
+
+
+@attrs.define(eq=False)
+class RouteTable:
+    """Finds routes by exact segments of the encoded path: an encoded slash never separates segments."""
+
+    routes: tuple[Route, ...] = attrs.field(converter=tuple[Route, ...])
+    _exact: _Methods = attrs.field(factory=dict[tuple[str, ...], dict[str, Route]], init=False)
+    _open_ended: _Methods = attrs.field(factory=dict[tuple[str, ...], dict[str, Route]], init=False)
+    _quick: dict[tuple[str, bytes], Found] = attrs.field(factory=dict[tuple[str, bytes], Found], init=False)
+
+    def __attrs_post_init__(self) -> None:
+        for route in self.routes:
+            methods = {"GET": ("GET", "HEAD")}.get(route.method, (route.method,))
+            table = self._open_ended if route.is_open_ended else self._exact
+            key = route.segments[:-1] if route.is_open_ended else route.segments
+            for method in methods:
+                table.setdefault(key, {})[method] = route
+                if not route.is_open_ended:
+                    self._quick[method, route.pattern.encode()] = Found(route)
+
+    def look_up(self, method: str, raw_path: bytes, query: bytes) -> Lookup:
+        """Return what serves ``method`` on the path as it came over the wire."""
+        if (found := self._quick.get((method, raw_path))) is not None:
+            return found
+        path = raw_path.decode("latin-1")
+        if _BAD_ESCAPE.search(path):
+            return BadPath()
+        if (clean := _cleaned(path)) != path:
+            # The path is encoded already; encoding it again would ask for another resource.
+            location = quote(clean, safe=_PATH_CHARACTERS)
+            return Redirect(location + ("?" + query.decode("latin-1") if query else ""))
+        encoded = path.split("/")[1:]
+        segments = tuple(unquote(segment) for segment in encoded)
+        if (methods := self._exact.get(segments)) is not None:
+            return _of_method(methods, method, "")
+        for length in range(len(segments) - 1, 0, -1):
+            if (methods := self._open_ended.get(segments[:length])) is not None:
+                return _of_method(methods, method, unquote("/".join(encoded[length:])))
+        return NotFound()
+
+
+_PATH_CHARACTERS = "/%:@!$&'()*+,;=~-._"
+_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_TO_CLEAN = re.compile(r"//|/\.\.?(/|$)")
+
+
+def _of_method(methods: Mapping[str, Route], method: str, rest: str) -> Found | WrongMethod:
+    if (route := methods.get(method)) is not None:
+        return Found(route, rest)
+    return WrongMethod(", ".join(sorted(methods)))
+
+
+def _cleaned(path: str) -> str:
+    """Return the path without empty, ``.`` and ``..`` segments; encoded dots and slashes are left alone."""
+    if path.startswith("/") and not _TO_CLEAN.search(path):
+        return path
+    kept: list[str] = []
+    segments = path.split("/")
+    for segment in segments:
+        if segment == "..":
+            del kept[-1:]
+        elif segment not in ("", "."):
+            kept.append(segment)
+    is_folder = segments[-1] in ("", ".", "..") and kept
+    return "/" + "/".join(kept) + ("/" if is_folder else "")

@@ -1,0 +1,160 @@
+"""Connections to upstreams: made, kept for reuse, and broken at once when a process is to stop."""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from collections import defaultdict
+
+import attrs
+import trio
+
+from swapcore import Endpoint, ModelId
+
+from .http1_upstream import UpstreamConnection, UpstreamGone, UpstreamStopped
+
+log = logging.getLogger("swapcli.http")
+
+_LOCALHOST = ("127.0.0.1", "::1")
+
+
+@attrs.frozen
+class PoolStatistics:
+    """Counts of connections, all endpoints together."""
+
+    idle: int
+    busy: int
+
+
+@attrs.define(eq=False)
+class _Connections:
+    """Those of one endpoint."""
+
+    idle: list[UpstreamConnection] = attrs.field(factory=list[UpstreamConnection])
+    """Oldest first; the youngest is used first, so that the others may grow old."""
+    busy: set[UpstreamConnection] = attrs.field(factory=set[UpstreamConnection])
+    generation: int = 0
+    """Counts the calls of `UpstreamPool.close`, for those who are connecting meanwhile."""
+
+
+@attrs.define(eq=False, repr=False, kw_only=True)
+class UpstreamPool:
+    """Owns every connection to upstreams. For use in one trio run; durations are seconds."""
+
+    max_idle: int = 32
+    """Kept for each endpoint. An idle connection holds a thread in some servers, so not without bound."""
+    idle_timeout: float = 90.0
+    """Older ones are closed when the endpoint is used next."""
+    _endpoints: defaultdict[Endpoint, _Connections] = attrs.field(
+        factory=lambda: defaultdict[Endpoint, _Connections](_Connections), init=False
+    )
+    _tls: ssl.SSLContext | None = attrs.field(default=None, init=False)
+
+    def __repr__(self) -> str:
+        counts = self.statistics()
+        return f"<UpstreamPool: {counts.idle} idle, {counts.busy} busy>"
+
+    async def acquire(
+        self, endpoint: Endpoint, *, connect_timeout: float, fresh: bool = False
+    ) -> UpstreamConnection:
+        """Return a connection for one request; give it back with `release`, always.
+
+        Args:
+          connect_timeout: seconds, of one attempt, name lookup and TLS included.
+          fresh: not one that was used before.
+        Raises:
+          UpstreamGone: nobody answers at the endpoint.
+          UpstreamStopped: the endpoint was closed meanwhile.
+        Cancellation: nothing is left open.
+        """
+        connections = self._endpoints[endpoint]
+        while connections.idle and not fresh:
+            connection = connections.idle.pop()
+            if connection.looks_alive:
+                connections.busy.add(connection)
+                return connection
+            connection.close()
+        generation = connections.generation
+        connection = await self._connect(endpoint, connect_timeout)
+        if connections.generation != generation:
+            connection.close()
+            raise UpstreamStopped
+        connections.busy.add(connection)
+        return connection
+
+    def release(self, endpoint: Endpoint, connection: UpstreamConnection) -> None:
+        """Take a connection back, whatever became of it: to be used again, or closed."""
+        connections = self._endpoints[endpoint]
+        connections.busy.discard(connection)
+        if not connection.finish():
+            connection.close()
+            return
+        connection.idle_since = trio.current_time()
+        connections.idle.append(connection)
+        oldest = connection.idle_since - self.idle_timeout
+        while connections.idle[0].idle_since < oldest or len(connections.idle) > self.max_idle:
+            connections.idle.pop(0).close()
+
+    def close(self, model: ModelId, endpoint: Endpoint) -> None:
+        """Close every connection to ``model``'s endpoint now. Whoever uses one gets `UpstreamStopped`.
+
+        The supervisor's ``on_stopping``: called, and never blocking, just before a process is asked to stop,
+        because many servers wait for their clients before they end. The endpoint may be used again later.
+        """
+        if endpoint in self._endpoints:
+            log.debug("closing the connections to %s at %s", model, endpoint.url)
+            self._close(endpoint)
+
+    def close_all(self) -> None:
+        """Close every connection there is."""
+        for endpoint in tuple(self._endpoints):
+            self._close(endpoint)
+
+    def _close(self, endpoint: Endpoint) -> None:
+        connections = self._endpoints[endpoint]
+        connections.generation += 1
+        for connection in (*connections.idle, *connections.busy):
+            connection.close()
+        connections.idle.clear()
+
+    def statistics(self) -> PoolStatistics:
+        """Return how many connections there are."""
+        every = self._endpoints.values()
+        return PoolStatistics(sum(len(each.idle) for each in every), sum(len(each.busy) for each in every))
+
+    async def _connect(self, endpoint: Endpoint, patience: float) -> UpstreamConnection:
+        why: object = f"no connection within {patience:g} s"
+        with trio.move_on_after(patience):
+            try:
+                stream = await _open_tcp_stream(endpoint.host, endpoint.port)
+                return await self._wrapped(stream, endpoint)
+            except (OSError, trio.BrokenResourceError) as error:
+                why = error
+        raise UpstreamGone(f"cannot connect to {endpoint.url}: {why}", was_sent=False)
+
+    async def _wrapped(self, stream: trio.SocketStream, endpoint: Endpoint) -> UpstreamConnection:
+        if endpoint.scheme != "https":
+            return UpstreamConnection(stream, stream.socket)
+        if self._tls is None:
+            self._tls = ssl.create_default_context()
+        secured = trio.SSLStream(stream, self._tls, server_hostname=endpoint.host, https_compatible=True)
+        try:
+            await secured.do_handshake()
+        except BaseException:
+            stream.socket.close()
+            raise
+        return UpstreamConnection(secured, stream.socket)
+
+
+async def _open_tcp_stream(host: str, port: int) -> trio.SocketStream:
+    if host != "localhost":
+        return await trio.open_tcp_stream(host, port)
+    # Without asking anybody: the name may stand for one family only, and the server listen on the other.
+    error: OSError | None = None
+    for address in _LOCALHOST:
+        try:
+            return await trio.open_tcp_stream(address, port)
+        except OSError as refused:
+            error = error or refused
+    assert error is not None
+    raise error

@@ -1,0 +1,149 @@
+"""The request as an upstream gets it. Pure: bytes in, bytes out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from math import inf
+
+import attrs
+
+from swapcore import Endpoint
+
+HOP_BY_HOP = frozenset(
+    {
+        b"connection",
+        b"proxy-connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+"""Headers of one connection, RFC 9110 section 7.6.1, with the older ones that proxies strip, too."""
+
+_NOT_FORWARDED = HOP_BY_HOP | {
+    b"content-length",  # counted anew: the body is in memory
+    b"expect",  # answered already, when the body was read
+    b"host",
+    b"x-forwarded-for",
+}
+_CREDENTIALS = frozenset({b"authorization", b"x-api-key"})
+_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_TARGET = re.compile(rb"/[\x21-\x7e\x80-\xff]*")
+
+
+class BadRequestHead(ValueError):
+    """A header or the path cannot be written in HTTP/1.1; only HTTP/2 can carry such a thing here."""
+
+
+@attrs.frozen
+class UpstreamTimeouts:
+    """Seconds that the steps towards an upstream may take."""
+
+    connect: float = 30.0
+    """One attempt, name lookup and TLS included."""
+    response_head: float = inf
+    """From the end of the request to the response's headers. A long answer in one piece may take for ever."""
+
+
+@attrs.frozen
+class UpstreamRequest:
+    """A request on its way to an upstream, whichever that turns out to be."""
+
+    method: str
+    path: bytes
+    """Percent-encoded, starts with a slash."""
+    query: bytes
+    """Without its question mark."""
+    headers: Iterable[tuple[bytes, bytes]]
+    """As the client sent them, names in lower case."""
+    body: bytes
+    client_host: str
+    """The other end of the client's connection; empty when unknown."""
+    timeouts: UpstreamTimeouts = UpstreamTimeouts()
+    strip_credentials: bool = False
+    """Take away what let the client in here: it is no business of an upstream."""
+
+    @property
+    def has_no_response_body(self) -> bool:
+        return self.method == "HEAD"
+
+    def head_for(self, endpoint: Endpoint) -> bytes:
+        """Return request line and headers, with the empty line that ends them.
+
+        Raises:
+          BadRequestHead: see there.
+        """
+        named = _named_in_connection(self.headers)
+        host, forwarded_for, wants_trailers = b"", [], False
+        lines: list[bytes] = []
+        for name, value in self.headers:
+            if name not in _NOT_FORWARDED:
+                if name in named or (self.strip_credentials and name in _CREDENTIALS):
+                    continue
+                lines.append(b"%b: %b\r\n" % (name, value))
+                if not _TOKEN.fullmatch(name):
+                    raise BadRequestHead(f"header name {name!r}")
+            elif name == b"host":
+                host = value
+            elif name == b"x-forwarded-for":
+                forwarded_for.append(value)
+            elif name == b"te":
+                wants_trailers = b"trailers" in value.lower()
+        if self.client_host:
+            forwarded_for.append(self.client_host.encode("ascii", "replace"))
+        if forwarded_for:
+            lines.append(b"x-forwarded-for: %b\r\n" % b", ".join(forwarded_for))
+        if wants_trailers:
+            lines.append(b"te: trailers\r\n")
+        if self.body or self.method not in ("GET", "HEAD"):
+            lines.append(b"content-length: %d\r\n" % len(self.body))
+        head = b"%b %b HTTP/1.1\r\nhost: %b\r\n%b\r\n" % (
+            self.method.encode("ascii"),
+            self._target(endpoint),
+            host or _authority(endpoint),
+            b"".join(lines),
+        )
+        line_count = len(lines) + 3
+        if head.count(b"\n") != line_count or head.count(b"\r") != line_count or b"\0" in head:
+            raise BadRequestHead("a header holds a line break or a NUL")
+        return head
+
+    def _target(self, endpoint: Endpoint) -> bytes:
+        path = endpoint.base_path.encode() + self.path
+        if not _TARGET.fullmatch(path):
+            raise BadRequestHead(f"path {path!r}")
+        query = b"&".join(part for part in (endpoint.query.encode(), self.query) if part)
+        return b"%b?%b" % (path, query) if query else path
+
+
+def response_headers(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Return an upstream's response headers without those of its connection, as the client gets them."""
+    lowered = [(name.lower(), name, value) for name, value in headers]
+    named = _named_in_connection((lower, value) for lower, _, value in lowered)
+    kept = [(name, value) for lower, name, value in lowered if lower not in HOP_BY_HOP and lower not in named]
+    if any(lower == b"content-type" and b"text/event-stream" in value.lower() for lower, _, value in lowered):
+        # Tells an nginx in front of us not to hold events back.
+        kept = [(name, value) for name, value in kept if name.lower() != b"x-accel-buffering"]
+        kept.append((b"X-Accel-Buffering", b"no"))
+    return kept
+
+
+def _named_in_connection(headers: Iterable[tuple[bytes, bytes]]) -> frozenset[bytes]:
+    """Header names that some ``Connection`` header declares to be of this connection only."""
+    named = [
+        token.strip().lower()
+        for name, value in headers
+        if name == b"connection"
+        for token in value.split(b",")
+    ]
+    return frozenset(named)
+
+
+def _authority(endpoint: Endpoint) -> bytes:
+    host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
+    return f"{host}:{endpoint.port}".encode("idna" if not host.isascii() else "ascii")

@@ -1,0 +1,57 @@
+"""Events on their way to those who watch. The loop never waits for a subscriber."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncGenerator
+
+import attrs
+import trio
+
+from ._events import Event, EventsMissed
+
+BACKLOG = 1000
+"""Events kept for a subscriber that is slow; older ones are counted and dropped."""
+
+
+@attrs.define(eq=False)
+class Subscriber:
+    _backlog: deque[Event] = attrs.field(factory=deque[Event], init=False)
+    _missed: int = attrs.field(default=0, init=False)
+    _arrived: trio.Event = attrs.field(factory=trio.Event, init=False)
+
+    def push(self, event: Event) -> None:
+        if len(self._backlog) == BACKLOG:
+            self._backlog.popleft()
+            self._missed += 1
+        self._backlog.append(event)
+        self._arrived.set()
+
+    async def events(self) -> AsyncGenerator[Event]:
+        while True:
+            await self._arrived.wait()
+            self._arrived = trio.Event()
+            while self._backlog:
+                if self._missed:
+                    missed, self._missed = self._missed, 0
+                    yield EventsMissed(missed)
+                yield self._backlog.popleft()
+
+
+@attrs.define(eq=False)
+class Feed:
+    """Every subscriber gets every event, in order, from its subscription on."""
+
+    _subscribers: set[Subscriber] = attrs.field(factory=set[Subscriber], init=False)
+
+    def publish(self, event: Event) -> None:
+        for subscriber in self._subscribers:
+            subscriber.push(event)
+
+    def add(self) -> Subscriber:
+        subscriber = Subscriber()
+        self._subscribers.add(subscriber)
+        return subscriber
+
+    def remove(self, subscriber: Subscriber) -> None:
+        self._subscribers.discard(subscriber)

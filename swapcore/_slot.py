@@ -1,0 +1,73 @@
+"""What changes about a model and about a swap. Only the scheduler writes to these."""
+
+from __future__ import annotations
+
+from math import inf
+
+import attrs
+
+from ._effects import Check, Run
+from ._restart import FailureRecord
+from ._spec import Endpoint, ModelId, ModelSpec
+from ._states import ProcState
+
+
+@attrs.define(eq=False)
+class Slot:
+    """Everything about one model that changes."""
+
+    spec: ModelSpec
+    """What the next start will use; the current one may have been started with another."""
+    pinned: bool
+    """It is not stopped to make room, nor for being idle."""
+    state: ProcState = ProcState.STOPPED
+    run: Run | None = None
+    """The current life of its process; ``None`` exactly while the state is stopped."""
+    endpoint: Endpoint | None = None
+    """Where it answers; set exactly while it is ready."""
+    closed_for: ModelId | None = None
+    """New callers wait, because an overdue caller of that model needs this one gone."""
+    draining: str | None = None
+    """New callers wait and the process is stopped once the last lease ends; why."""
+    cut_at: float = inf
+    """When the leases that still hold up a drain, or an overdue caller, are cut."""
+    approved_at: int = -1
+    """The version of the running set beside which the planner has said it may run."""
+    check: Check | None = None
+    """What the launcher is asked about it before anything is stopped for it."""
+    restart_due: bool = False
+    """The supervisor itself starts it again once its failures allow."""
+    retired: bool = False
+    """No longer configured; forgotten once its process is gone."""
+    failures: FailureRecord = attrs.field(factory=FailureRecord)
+    load_seconds: float | None = None
+    stop_seconds: float | None = None
+    service_seconds: float | None = None
+    """How long a lease is held."""
+
+    @property
+    def id(self) -> ModelId:
+        return self.spec.id
+
+    @property
+    def leases(self) -> int:
+        return self.run.leases if self.run is not None else 0
+
+
+@attrs.define(eq=False)
+class Swap:
+    """Room being made for one target. Ends when the target is ready, or gives up."""
+
+    target: ModelId
+    evicted: tuple[ModelId, ...]
+    reason: str
+    committed_at: float
+    leaving: set[ModelId] = attrs.field(factory=set[ModelId])
+    """Evictees that are not confirmed gone yet."""
+    cleared_at: float | None = None
+    """When the last of them was gone."""
+
+
+def smoothed(before: float | None, sample: float) -> float:
+    """Follow a measurement without jumping at each one."""
+    return sample if before is None else 0.7 * before + 0.3 * sample

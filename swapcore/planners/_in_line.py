@@ -1,0 +1,26 @@
+"""Who is next, without naming those who cannot get in anyway."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import chain
+
+from .._spec import ModelId
+from .._view import FleetView
+
+
+def first_in_line(view: FleetView, hopeless: Callable[[ModelId], bool], *, all_are: bool) -> ModelId | None:
+    """Return the model that `SwapPlanner.choose_next` names by default, passing over the hopeless ones.
+
+    Args:
+      hopeless: whether naming the model would change nothing. Asked about models that do not run only: naming
+        one that does protects it, in this round, from those behind it.
+      all_are: every model that does not run is hopeless, so there is no need to walk the line.
+    """
+    running = frozenset(view.running)
+    if all_are and not any(model in view.waiting for model in running):
+        return None
+    for model in chain(view.overdue, view.waiting):
+        if model in running or not hopeless(model):
+            return model
+    return None

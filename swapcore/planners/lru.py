@@ -1,0 +1,89 @@
+"""So many models at a time; whoever was used the longest ago makes room."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import attrs
+
+from .._planner import Refusal, SwapPlan, SwapPlanner
+from .._spec import ModelId
+from .._states import ProcState
+from .._view import FleetView, ModelView
+from ._in_line import first_in_line
+
+
+def _limit(limit: int) -> int:
+    if type(limit) is not int or limit < 1:  # settings come from a file: true and 2.5 are possible
+        raise ValueError(f"limit is a number of models, 1 or more, not {limit!r}")
+    return limit
+
+
+def _names(pinned: Collection[ModelId]) -> frozenset[ModelId]:
+    if isinstance(pinned, str):
+        raise ValueError(f"pinned is a list of models, not {pinned!r}")
+    return frozenset(pinned)
+
+
+def _rank(model: ModelView) -> tuple[int, float]:
+    """The smaller, the sooner it goes; equal ones in the order in which they were started."""
+    match model.state:
+        case ProcState.STOPPING:
+            return 0, 0.0  # its place becomes free whatever we do
+        case ProcState.READY if model.leases:
+            return 3, 0.0
+        case ProcState.READY:
+            return 2, -(model.idle_for or 0.0)
+        case _ if model.waiting == 0:
+            return 1, 0.0  # a load that nobody waits for any more
+        case _:
+            return 4, 0.0  # it is being loaded for somebody
+
+
+@attrs.frozen
+class LruPlanner(SwapPlanner):
+    """At most *limit* models run at a time. Who makes room, the first that there is:
+
+    1. a model that is stopping already, then one that is loading for nobody any more;
+    2. the idle model whose last use is the longest ago;
+    3. the busy model that has run the longest: it had the most of the machine, and
+       the answer stays the same while the target waits for it;
+    4. a model that is being loaded for somebody.
+
+    A model in *pinned* never goes. Once pinned models hold every place, all others are refused.
+
+    Raises:
+      ValueError: *limit* is no whole number of 1 or more, or *pinned* is one text instead of several.
+    """
+
+    limit: int = attrs.field(converter=_limit)
+    pinned: frozenset[ModelId] = attrs.field(default=frozenset[ModelId](), converter=_names)
+
+    def evictions(self, target: ModelId, view: FleetView) -> SwapPlan | Refusal:
+        others = [model for model in view.running if model != target]
+        excess = len(others) + 1 - self.limit
+        if excess <= 0:
+            return SwapPlan(reason=f"{target} has one of {self.limit} places")
+        seen = [view.models.get(model, ModelView(model)) for model in others]
+        evictable = [model for model in seen if not self._stays(model)]
+        if len(evictable) < excess:
+            names = ", ".join(model.id for model in seen if self._stays(model))
+            places = "the only place is" if self.limit == 1 else f"all {self.limit} places are"
+            return Refusal(f"{places} held by pinned models: {names}")
+        evict = tuple(model.id for model in sorted(evictable, key=_rank)[:excess])
+        return SwapPlan(evict, reason=f"{target} takes one of {self.limit} places from {', '.join(evict)}")
+
+    def choose_next(self, view: FleetView) -> ModelId | None:
+        # The same places are open to all that do not run. If one of them was named in vain in this round and
+        # still waits (it was not refused), there is none for the others.
+        running = frozenset(view.running)
+        if any(model not in running and _still_waits(model, view) for model in view.promised):
+            return first_in_line(view, lambda model: True, all_are=True)
+        return super().choose_next(view)
+
+    def _stays(self, model: ModelView) -> bool:
+        return model.id in self.pinned and model.state is not ProcState.STOPPING
+
+
+def _still_waits(model: ModelId, view: FleetView) -> bool:
+    return view.models.get(model, ModelView(model, waiting=1)).waiting > 0

@@ -1,0 +1,186 @@
+"""Sets of models that may run together, as expressions; the cheapest way to make room is chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+
+import attrs
+
+from .._planner import SwapPlan, SwapPlanner
+from .._spec import ModelId
+from .._states import ProcState
+from .._view import FleetView, ModelView
+from ._alternatives import Node, Search, companions, compile_sets, union
+from .expressions import AllOf, AnyOf, Expression, Include, Model
+
+
+@attrs.frozen
+class Choice:
+    """What a matrix decided for one target."""
+
+    set: str | None
+    """The set that was chosen; ``None``: the target is in no set, and runs alone."""
+    together: tuple[ModelId, ...]
+    """The target, and the running models that stay beside it."""
+    evict: tuple[ModelId, ...]
+    cost: int
+    """What the evicted models cost. Those that were stopping already cost nothing."""
+
+
+@attrs.frozen
+class MatrixPlanner(SwapPlanner):
+    """llama-swap's matrix.
+
+    ``MatrixPlanner({"coding": Model(QWEN) & (Model(BGE) | Model(RERANK)), "big": Model(LLAMA)}, {QWEN: 5})``
+
+    Each set has alternatives, and the models of one alternative may run together,
+    as may any part of them. Of all the alternatives that contain the target the one
+    is chosen outside which the running models cost least; those outside are
+    evicted. The first wins a tie: sets in the order in which they are given, but
+    each after those that it includes, and within a set from left to right. A target
+    in no set runs alone; a running model in no set is evicted for any other target.
+
+    Args:
+      sets: expressions by name.
+      costs: what it costs to stop a model; 1 for one that is not named.
+    Raises:
+      ValueError: no sets, an `Include` that leads nowhere or in a circle, a cost below 1.
+      TypeError: a set is no expression.
+    """
+
+    sets: Mapping[str, Expression]
+    costs: Mapping[ModelId, int] = attrs.field(factory=dict[ModelId, int])
+    _bit_of: Mapping[ModelId, int] = attrs.field(init=False, repr=False, eq=False)
+    # In the order in which they are tried.
+    _nodes: Mapping[str, Node] = attrs.field(init=False, repr=False, eq=False)
+    _companions: Mapping[int, int] = attrs.field(init=False, repr=False, eq=False)
+    _sets_with: Mapping[ModelId, Sequence[str]] = attrs.field(init=False, repr=False, eq=False)
+
+    def __attrs_post_init__(self) -> None:
+        if not self.sets:
+            raise ValueError("a matrix needs at least one set")
+        for model, cost in self.costs.items():
+            if cost < 1:
+                raise ValueError(f"the cost of {model!r} must be 1 or more, not {cost!r}")
+        models = dict.fromkeys(model for expression in self.sets.values() for model in _models(expression))
+        bit_of = {model: 1 << at for at, model in enumerate(models)}
+        nodes = compile_sets(self.sets, bit_of)
+        sets_with = {m: [name for name, node in nodes.items() if node.members & bit_of[m]] for m in models}
+        object.__setattr__(self, "_bit_of", bit_of)
+        object.__setattr__(self, "_nodes", nodes)
+        object.__setattr__(self, "_companions", companions(nodes.values()))
+        object.__setattr__(self, "_sets_with", sets_with)
+
+    def choose(
+        self, target: ModelId, running: Collection[ModelId], stopping: Collection[ModelId] = ()
+    ) -> Choice:
+        """Decide for *target* beside *running* models; it may be one of them.
+
+        Args:
+          stopping: those of *running* that go anyway. They cost nothing, and decide only between equal costs.
+        """
+        others = [model for model in running if model != target]
+        # Ranks cost first, then the number of stopping models to wait for; the target outweighs everything.
+        scale = len(others) + 1
+        worth = {
+            self._bit_of[model]: 1 if model in stopping else self._cost(model) * scale
+            for model in others
+            if model in self._bit_of
+        }
+        most = sum(worth.values()) + 1
+        best, chosen, kept = 0, None, 0
+        if target in self._bit_of:
+            worth[self._bit_of[target]] = most
+            most += most - 1
+            search = Search(worth)
+            for name in self._sets_with[target]:
+                value, models = search.best(self._nodes[name])
+                if value > best:
+                    best, chosen, kept = value, name, models
+                    if best == most:
+                        break
+        evict = tuple(model for model in others if not self._bit_of.get(model, 0) & kept)
+        stay = tuple(model for model in others if self._bit_of.get(model, 0) & kept)
+        cost = sum(self._cost(model) for model in evict if model not in stopping)
+        return Choice(chosen, (target, *stay), evict, cost)
+
+    def fits_together(self, models: Collection[ModelId]) -> bool:
+        """Return whether one alternative of one set contains all of *models*.
+
+        Raises:
+          OverflowError: there are too many partial answers to be sure. It takes an expression that names many
+            of *models* in many of its parts.
+        """
+        if any(model not in self._bit_of for model in models):
+            return False
+        worth = {self._bit_of[model]: 1 for model in models}
+        wanted = sum(worth)
+        search = Search(worth)
+        for node in self._nodes.values():
+            if wanted & ~node.members == 0 and search.best(node)[1] == wanted:
+                return True
+        if not search.is_exact:
+            raise OverflowError(
+                f"cannot tell whether {len(worth)} models fit together: too many combinations"
+            )
+        return False
+
+    def evictions(self, target: ModelId, view: FleetView) -> SwapPlan:
+        stopping = [m for m in view.running if _view_of(m, view).state is ProcState.STOPPING]
+        choice = self.choose(target, view.running, stopping)
+        together, evict = ", ".join(choice.together), ", ".join(choice.evict) or "nobody"
+        where = f"in set {choice.set}" if choice.set is not None else "in no set"
+        return SwapPlan(
+            choice.evict, f"{target} {where}: {{{together}}} may run, evicts {evict}, cost {choice.cost}"
+        )
+
+    def choose_next(self, view: FleetView) -> ModelId | None:
+        running = frozenset(view.running)
+        # An overdue target that was named in vain keeps others out of its room already. To name another that
+        # excludes it is of no use, nor is it to name one that excludes a model that cannot go now.
+        in_vain = [model for model in view.promised if model not in running]
+        fixed = [m for m in running if m in view.promised or _is_busy(_view_of(m, view))]
+        beside_held = -1 if not in_vain else union(self._beside(model) for model in in_vain)
+        beside_fixed = -1
+        for model in fixed:
+            beside_fixed &= self._beside(model)
+        if not beside_held and not beside_fixed and not any(model in view.waiting for model in running):
+            return None
+        passed_over: set[ModelId] = set()
+        for model in view.overdue:
+            if model in running or self._bit(model) & beside_held:
+                return model
+            passed_over.add(model)
+        for model in view.waiting:
+            if model in running or (model not in passed_over and self._bit(model) & beside_fixed):
+                return model
+        return None
+
+    def _bit(self, model: ModelId) -> int:
+        """Models that are in no set share one bit, and are beside nobody."""
+        return self._bit_of.get(model) or 1 << len(self._bit_of)
+
+    def _beside(self, model: ModelId) -> int:
+        return self._companions.get(self._bit(model), 0)
+
+    def _cost(self, model: ModelId) -> int:
+        return self.costs.get(model, 1)
+
+
+def _models(expression: Expression) -> Iterator[ModelId]:
+    match expression:
+        case Model(model):
+            yield model
+        case AllOf(parts) | AnyOf(parts):
+            for part in parts:
+                yield from _models(part)
+        case Include():
+            pass
+
+
+def _view_of(model: ModelId, view: FleetView) -> ModelView:
+    return view.models.get(model, ModelView(model))
+
+
+def _is_busy(model: ModelView) -> bool:
+    return model.leases > 0 and model.state is not ProcState.STOPPING

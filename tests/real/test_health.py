@@ -1,0 +1,266 @@
+"""The health check: what counts as ready, how soon it is seen, and what a server may do wrong meanwhile."""
+
+from __future__ import annotations
+
+import logging
+import ssl
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+
+from swapcore import Endpoint
+from swapcore._health import Pace, wait_healthy
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+# For localhost and 127.0.0.1, until the year 2125: openssl req -x509 -newkey ec -days 36500 ...
+LOCALHOST_PEM = """
+-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgwH18WttfEY5ko4Fv
+raO1FuRQ3oSXu6Ot6w9VjbrBUKyhRANCAAS5KaM96mrv32p1GpVcs/sK/NXUwyqy
+HX350jLg5Me63R0PDxpqF2QSWRvk91xNw8AaCw9vUqvLQANtnL1oVrpi
+-----END PRIVATE KEY-----
+-----BEGIN CERTIFICATE-----
+MIIBmzCCAUGgAwIBAgIUFk3bcprvYmYxUiAA9BkVJPwCtUcwCgYIKoZIzj0EAwIw
+FDESMBAGA1UEAwwJbG9jYWxob3N0MCAXDTI2MTEyMTExMjc1MloYDzIxMjYxMDI4
+MTEyNzUyWjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjO
+PQMBBwNCAAS5KaM96mrv32p1GpVcs/sK/NXUwyqyHX350jLg5Me63R0PDxpqF2QS
+WRvk91xNw8AaCw9vUqvLQANtnL1oVrpio28wbTAdBgNVHQ4EFgQULkWjlNIgbzTg
+Vphzw/fefBrQfYswHwYDVR0jBBgwFoAULkWjlNIgbzTgVphzw/fefBrQfYswDwYD
+VR0TAQH/BAUwAwEB/zAaBgNVHREEEzARgglsb2NhbGhvc3SHBH8AAAEwCgYIKoZI
+zj0EAwIDSAAwRQIgEFGTHKpRN+SjakDsAH7j49M2SBFdovWFHVDGnoKWyKsCIQDz
+LCdFVEu9GWAh3o2N+bOnfZ0vZBwz64EzMol18NhS/g==
+-----END CERTIFICATE-----
+"""
+Serve = Callable[[trio.SocketStream], Awaitable[None]]
+
+
+async def listen(nursery: trio.Nursery, serve: Serve, host: str = "127.0.0.1") -> int:
+    """Serve every connection with *serve*, and return the port."""
+    listeners = await nursery.start(partial(trio.serve_tcp, serve, 0, host=host))
+    port: int = listeners[0].socket.getsockname()[1]
+    return port
+
+
+class Answers:
+    """Gives each connection the next answer, the last one again and again; keeps the requests."""
+
+    def __init__(self, *answers: bytes) -> None:
+        self.answers = list(answers)
+        self.requests: list[bytes] = []
+
+    async def __call__(self, stream: trio.abc.Stream) -> None:
+        async with stream:
+            self.requests.append(bytes(await stream.receive_some(65536)))
+            answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+            if answer:
+                await stream.send_all(answer)
+
+
+async def check(
+    answers: Answers, path: str = "/health", url: str = "http://127.0.0.1:{}", host: str = "127.0.0.1"
+) -> int:
+    """Wait until *answers* are healthy; return the port."""
+    async with trio.open_nursery() as nursery:
+        port = await listen(nursery, answers, host)
+        with trio.fail_after(3):
+            await wait_healthy(Endpoint(url.format(port)), path)
+        nursery.cancel_scope.cancel()
+    return port
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        b"HTTP/1.1 503 Service Unavailable\r\n\r\n",
+        b"HTTP/1.1 204 No Content\r\n\r\n",
+        b"HTTP/1.1 201 Created\r\n\r\n",
+        b"HTTP/1.1 301 Moved\r\nLocation: /elsewhere\r\n\r\n",
+        b"HTTP/1.1 404 Not Found\r\n\r\n",
+        b"HTTP/1.1 2000 Odd\r\n\r\n",
+        b"",
+        b"HTTP/1.1 200",
+        b"\r\n",
+        b"SSH-2.0-OpenSSH_9.6\r\n",
+        b"HTTP/2 200 OK\r\n\r\n",
+        b"200 OK\r\n\r\n",
+        b"\0" * 70_000,
+        b"HTTP/1.1 100 Continue\r\n\r\n",
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 503 No\r\n\r\n",
+    ],
+)
+async def test_what_is_not_ready(first: bytes) -> None:
+    answers = Answers(first, OK)
+    await check(answers)
+    assert len(answers.requests) == 2
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        OK,
+        b"HTTP/1.0 200 OK\r\n\r\n",
+        b"HTTP/1.1 200\r\n\r\n",
+        b"HTTP/1.1 200 \r\n\r\n",
+        b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
+    ],
+)
+async def test_what_is_ready(answer: bytes) -> None:
+    answers = Answers(answer)
+    await check(answers)
+    assert len(answers.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "path", "target"),
+    [
+        ("http://127.0.0.1:{}", "/health", b"/health"),
+        ("http://127.0.0.1:{}/", "health", b"/health"),
+        ("http://127.0.0.1:{}/base/", "/health?deep=1", b"/base/health?deep=1"),
+        ("http://127.0.0.1:{}/base?key=a%20b", "/health?deep=1", b"/base/health?key=a%20b&deep=1"),
+        ("http://127.0.0.1:{}?key=1", "/", b"/?key=1"),
+        ("http://127.0.0.1:{}", "/caf\u00e9 x\r\nHost: evil", b"/caf%C3%A9%20x%0D%0AHost:%20evil"),
+    ],
+)
+async def test_the_request(url: str, path: str, target: bytes) -> None:
+    answers = Answers(OK)
+    port = await check(answers, path, url)
+    line, *headers = answers.requests[0].removesuffix(b"\r\n\r\n").split(b"\r\n")
+    assert line == b"GET " + target + b" HTTP/1.1"
+    assert f"Host: 127.0.0.1:{port}".encode() in headers
+    assert b"Connection: close" in headers
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+async def test_localhost_is_both_families(host: str) -> None:
+    answers = Answers(OK)
+    await check(answers, url="http://localhost:{}", host=host)
+    assert b"Host: localhost:" in answers.requests[0]
+
+
+async def test_an_address_of_the_newer_family() -> None:
+    answers = Answers(OK)
+    port = await check(answers, url="http://[::1]:{}", host="::1")
+    assert f"Host: [::1]:{port}".encode() in answers.requests[0]
+
+
+@pytest.fixture
+def pem(tmp_path: Path) -> Path:
+    path = tmp_path / "localhost.pem"
+    path.write_text(LOCALHOST_PEM)
+    return path
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
+async def test_https(pem: Path, host: str) -> None:
+    theirs = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    theirs.load_cert_chain(pem)
+    answers = Answers(OK)
+
+    async def serve(stream: trio.SocketStream) -> None:
+        with suppress(trio.BrokenResourceError):  # a client that does not trust us
+            await answers(trio.SSLStream(stream, theirs, server_side=True, https_compatible=True))
+
+    async with trio.open_nursery() as nursery:
+        endpoint = Endpoint(f"https://{host}:{await listen(nursery, serve)}")
+        with trio.fail_after(3):
+            await wait_healthy(endpoint, "/health", tls=ssl.create_default_context(cafile=pem))
+        assert answers.requests[0].startswith(b"GET /health HTTP/1.1\r\n")
+        with trio.move_on_after(0.2) as patience:
+            await wait_healthy(endpoint, "/health")
+        assert patience.cancelled_caught, "the system does not trust this certificate"
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_server_without_tls_is_not_ready_for_https() -> None:
+    answers = Answers(OK)
+    async with trio.open_nursery() as nursery:
+        port = await listen(nursery, answers)
+        with trio.move_on_after(0.2) as patience:
+            await wait_healthy(Endpoint(f"https://127.0.0.1:{port}"), "/", tls=ssl.create_default_context())
+        assert patience.cancelled_caught
+        assert answers.requests[0][:1] == b"\x16", "a TLS handshake"
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_name_that_means_nothing_is_not_ready() -> None:
+    for host in ("no-such-host.invalid", "a" * 64 + ".invalid"):
+        with trio.move_on_after(0.1) as patience:
+            await wait_healthy(Endpoint(f"http://{host}:1"), "/")
+        assert patience.cancelled_caught
+
+
+# -- time ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("load", [0.0, 0.1, 0.3, 0.7])
+async def test_ready_is_seen_within_60_ms(load: float) -> None:
+    ready_at = trio.current_time() + load
+
+    async def serve(stream: trio.SocketStream) -> None:
+        async with stream:
+            await stream.receive_some(65536)
+            loaded = trio.current_time() >= ready_at
+            await stream.send_all(OK if loaded else b"HTTP/1.1 503 Loading\r\n\r\n")
+
+    async with trio.open_nursery() as nursery:
+        port = await listen(nursery, serve)
+        ready_at = trio.current_time() + load
+        await wait_healthy(Endpoint(f"http://127.0.0.1:{port}"), "/health")
+        assert trio.current_time() - ready_at < 0.06
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_hung_probe_is_given_up_after_five_seconds(autojump_clock: trio.testing.MockClock) -> None:
+    # A virtual clock over real sockets: the real time that it leaves them is ample for the loopback.
+    autojump_clock.autojump_threshold = 0.02
+    connections = 0
+
+    async def serve(stream: trio.SocketStream) -> None:
+        nonlocal connections
+        connections += 1
+        async with stream:
+            await trio.sleep_forever()
+
+    async with trio.open_nursery() as nursery:
+        port = await listen(nursery, serve)
+        with trio.move_on_after(14.9):
+            await wait_healthy(Endpoint(f"http://127.0.0.1:{port}"), "/health")
+        assert connections == 3
+        nursery.cancel_scope.cancel()
+
+
+def test_the_pace() -> None:
+    pace = Pace()
+    assert [pace.after(waited) for waited in (0, 0.04, 0.2, 0.5, 29.9, 30, 999)] == [
+        0.005, 0.005, pytest.approx(0.02), 0.05, 0.05, 0.25, 0.25,
+    ]  # fmt: skip
+
+
+async def test_polling_costs_next_to_nothing() -> None:
+    with trio.move_on_after(1.0):
+        await wait_healthy(Endpoint("http://localhost:1"), "/health")  # warm
+    busy = time.process_time()
+    with trio.move_on_after(1.0):
+        await wait_healthy(Endpoint("http://127.0.0.1:1"), "/health")
+    assert time.process_time() - busy < 0.05, "the first second, when it polls most, on a busy machine"
+
+
+async def test_one_line_for_each_phase(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "swapcore")
+    no = b"HTTP/1.1 503 Loading\r\n\r\n"
+    async with trio.open_nursery() as nursery:
+        port = await listen(nursery, Answers(no, no, no, b"", b"", OK))
+        await wait_healthy(Endpoint(f"http://127.0.0.1:{port}"), "/", name="qwen")
+        nursery.cancel_scope.cancel()
+    *phases, last = [record.getMessage() for record in caplog.records]
+    assert phases == [
+        f"qwen: health check at http://127.0.0.1:{port}: answers 503",
+        f"qwen: health check at http://127.0.0.1:{port}: answers nothing",
+    ]
+    assert last.startswith("qwen: healthy after 0.")
