@@ -27,8 +27,13 @@ from ._events import (
     SwapCommitted as SwapCommitted,
     SwapEnded as SwapEnded,
 )
-from ._launch import Launcher as Launcher, launch_subprocess as launch_subprocess
-from ._logs import ModelLog as ModelLog, current_log as current_log
+from ._launch import (
+    Launcher as Launcher,
+    ProcessExited as ProcessExited,
+    SubprocessLauncher as SubprocessLauncher,
+    launch_subprocess as launch_subprocess,
+)
+from ._logs import LogChunk as LogChunk, ModelLog as ModelLog, current_log as current_log
 from ._planner import (
     ExclusivePlanner as ExclusivePlanner,
     Refusal as Refusal,

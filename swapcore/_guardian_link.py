@@ -9,7 +9,6 @@ import logging
 import os
 import subprocess
 import sys
-import uuid
 from contextlib import suppress
 from pathlib import Path
 from typing import final
@@ -41,7 +40,7 @@ class GuardianLink:
     _status: trio.lowlevel.FdStream
     _output: trio.lowlevel.FdStream
     run: Guarded = attrs.field(factory=Guarded, init=False)
-    _mark: str = attrs.field(factory=lambda: uuid.uuid4().hex, init=False)
+    _mark: str = attrs.field(factory=lambda: os.urandom(16).hex(), init=False)
     _started: bool = attrs.field(default=False, init=False)
     """The job was sent whole."""
     _swept: bool = attrs.field(default=False, init=False)

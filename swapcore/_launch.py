@@ -9,8 +9,9 @@ import shutil
 import signal
 import socket
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from typing import Final, Protocol, final
 
 import attrs
@@ -18,7 +19,6 @@ import trio
 
 from ._errors import ModelError, StartFailed
 from ._guardian_link import GuardianLink
-from ._guardian_plain import PlainProcess
 from ._guardian_protocol import Guard, Guarded, Job
 from ._health import addresses_of, wait_healthy
 from ._logs import current_log
@@ -37,8 +37,8 @@ _NOT_FOR_MODELS = frozenset(
     ("NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "WATCHDOG_PID", "WATCHDOG_USEC")
 )
 
-# The next guardian is made this long after a model became ready, when its first request is on its way.
-_WARM_UP_AFTER = 0.1
+# llama-server's flags that take a file of this machine. Elsewhere it may be one in a container, or a name.
+_LLAMA_FILE_FLAGS = frozenset(("-m", "--model", "-mm", "--mmproj", "-md", "--model-draft", "--lora"))
 
 _LAST_OUTPUT_CHARACTERS = 200
 
@@ -111,12 +111,10 @@ class SubprocessLauncher:
             nursery.start_soon(guard.serve, log)
             try:
                 await guard.start(_job_of(spec))
+                self._warm_up()  # now: the next swap may come as soon as this one is done
                 if await _wait_ready(spec, endpoint, guard.run):
                     was_ready = True
                     task_status.started(endpoint)
-                    with trio.move_on_after(_WARM_UP_AFTER):
-                        await guard.run.wait(_has_ended)
-                    self._warm_up()
                     await guard.run.wait(_has_ended)
             finally:
                 with trio.move_on_after(spec.unload_timeout + _KILL_BOUND, shield=True) as bound:
@@ -124,8 +122,12 @@ class SubprocessLauncher:
                 if bound.cancelled_caught:
                     logger.error("%s: still alive after SIGKILL: processes %s", spec.id, guard.survivors())
                 guard.close()
-        self._warm_up()
         raise _problem(spec.id, guard.run, was_ready, log.tail(since=place))
+
+    def preflight(self, spec: ModelSpec, beside: Sequence[ModelSpec]) -> None:
+        """See the function `preflight`; one of *beside*, which will have been stopped, may hold the port."""
+        check_port = not any(_same_port(spec, other) for other in beside)
+        preflight(spec, check_port=check_port)
 
     def _take_guard(self, model: ModelId) -> Guard:
         spare, self._spare = self._spare, None
@@ -134,6 +136,8 @@ class SubprocessLauncher:
                 return spare
             spare.discard()
         if sys.platform == "win32":
+            from ._guardian_plain import PlainProcess
+
             return PlainProcess()
         try:
             return GuardianLink.spawn()
@@ -185,7 +189,7 @@ def _problem_before_start(spec: ModelSpec, check_port: bool) -> str | None:
         return "its command or environment has a zero byte"
     if spec.cwd is not None and not os.path.isdir(spec.cwd):
         return f"its working directory {spec.cwd!r} does not exist"
-    if problem := _problem_with_program(spec):
+    if problem := _problem_with_program(spec) or _problem_with_files(spec):
         return problem
     if check_port and is_port_taken(endpoint):
         return f"port {endpoint.port} of {endpoint.host} is used by another process"
@@ -206,6 +210,15 @@ def _problem_with_program(spec: ModelSpec) -> str | None:
     return None
 
 
+def _problem_with_files(spec: ModelSpec) -> str | None:
+    if not any(os.path.basename(word).startswith("llama-server") for word in spec.command):
+        return None
+    for flag, value in pairwise(spec.command):
+        if flag in _LLAMA_FILE_FLAGS and not os.path.exists(os.path.join(spec.cwd or "", value)):
+            return f"file {value!r}, which its command names, does not exist"
+    return None
+
+
 def is_port_taken(endpoint: Endpoint) -> bool:
     """Tell whether somebody holds the endpoint's port. False for a name, and for a host that is not this one.
 
@@ -222,6 +235,13 @@ def is_port_taken(endpoint: Endpoint) -> bool:
             if error.errno == errno.EADDRINUSE:
                 return True
     return False
+
+
+def _same_port(one: ModelSpec, other: ModelSpec) -> bool:
+    try:
+        return Endpoint(one.url).port == Endpoint(other.url).port
+    except ValueError:
+        return False
 
 
 def _environment(spec: ModelSpec) -> dict[str, str]:

@@ -46,41 +46,6 @@ class CheckingLauncher(Protocol):
 OnStopping: TypeAlias = Callable[[ModelId, Endpoint], None]
 
 
-@attrs.frozen
-class Requested:
-    ticket: Ticket
-
-
-@attrs.frozen
-class Released:
-    ticket: Ticket
-
-
-@attrs.frozen
-class Reported:
-    run: Run
-    event: BecameReady | Exited
-
-
-@attrs.frozen
-class Checked:
-    check: Check
-    error: StartFailed | None
-
-
-@attrs.frozen
-class Reconfigured:
-    specs: Mapping[ModelId, ModelSpec]
-    planner: SwapPlanner
-    drain_limit: float
-
-
-@attrs.frozen
-class PinAsked:
-    model: ModelId
-    pinned: bool
-
-
 @attrs.define(eq=False)
 class Condition:
     """Somebody waits until this holds; looked at after every mail."""
@@ -89,19 +54,8 @@ class Condition:
     done: trio.Event = attrs.field(factory=trio.Event)
 
 
-@attrs.frozen
-class UnloadAsked:
-    models: tuple[ModelId, ...]
-    drain: bool
-    gone: Condition
-
-
-@attrs.frozen
-class Woken:
-    """Nothing happened but time, or there is a new condition to look at."""
-
-
-Mail: TypeAlias = Requested | Released | Reported | Checked | UnloadAsked | Reconfigured | PinAsked | Woken
+Mail: TypeAlias = Callable[[float], None]
+"""Something that happened: called by the loop, with the time."""
 
 
 @attrs.define(eq=False)
@@ -147,7 +101,7 @@ class Loop:
     mailbox: Mailbox = attrs.field(factory=Mailbox.make, init=False)
     waiters: dict[Ticket, Waiter] = attrs.field(factory=dict[Ticket, Waiter], init=False)
     feed: Feed = attrs.field(factory=Feed, init=False)
-    conditions: list[Condition] = attrs.field(factory=list[Condition], init=False)
+    _conditions: list[Condition] = attrs.field(factory=list[Condition], init=False)
     _scopes: dict[Run, trio.CancelScope] = attrs.field(factory=dict[Run, trio.CancelScope], init=False)
 
     async def run(self) -> None:
@@ -155,50 +109,85 @@ class Loop:
         scheduler = self.scheduler
         with self.mailbox.receive as mailbox:
             while not scheduler.is_finished:
-                mail: Mail = Woken()
+                mail: Mail = nothing
                 with trio.move_on_at(scheduler.next_deadline()):
                     mail = await mailbox.receive()
                 now = trio.current_time()
-                match mail:
-                    case Requested(ticket):
-                        self.apply(scheduler.on_request(ticket, now))
-                        self._tell_to_wait(ticket)
-                    case Released(ticket):
-                        self.apply(scheduler.on_release(ticket, now))
-                    case Reported(run, event):
-                        self.apply(scheduler.on_process(run, event, now))
-                    case Checked(check, error):
-                        self.apply(scheduler.on_checked(check, error, now))
-                    case PinAsked(model, pinned):
-                        self.apply(scheduler.on_pin(model, pinned, now))
-                    case Reconfigured(specs, planner, drain_limit):
-                        self.apply(scheduler.on_reconfigure(specs, planner, drain_limit, now))
-                    case UnloadAsked(models, drain, gone):
-                        self.apply(scheduler.on_unload(models, drain, now))
-                        # A later run is somebody's new request, not one to wait for.
-                        gone.holds = partial(
-                            self._none_runs, [scheduler.fleet.run_of(model) for model in models]
-                        )
-                    case Woken():
-                        pass
+                mail(now)
                 if scheduler.next_deadline() <= now:
-                    self.apply(scheduler.on_tick(now))
-                for condition in self.conditions:
+                    self._apply(scheduler.on_tick(now))
+                for condition in self._conditions:
                     if condition.holds():
                         condition.done.set()
 
-    def close(self) -> None:
-        self.apply(self.scheduler.on_close(trio.current_time()))
+    # -- mail: posted from any task, carried out by the loop -----------------------
 
-    def shut_down(self) -> None:
-        self.apply(self.scheduler.on_shutdown(trio.current_time()))
-        with suppress(Closed):  # cancelled from outside: the loop has ended already
-            self.mailbox.post(Woken())
+    def request(self, ticket: Ticket) -> None:
+        """Stand in line. Raises `Closed` once the loop has ended, as every method of this group does."""
+        self.mailbox.post(partial(self._on_request, ticket))
+
+    def release(self, ticket: Ticket) -> None:
+        self.mailbox.post(lambda now: self._apply(self.scheduler.on_release(ticket, now)))
+
+    def pin(self, model: ModelId, pinned: bool) -> None:
+        self.mailbox.post(lambda now: self._apply(self.scheduler.on_pin(model, pinned, now)))
+
+    async def unload(self, models: tuple[ModelId, ...], drain: bool) -> None:
+        """Stop *models* and wait until what ran of them is gone."""
+        gone = Condition(lambda: False)  # the mail replaces it once it knows which runs those are
+        await self.until(gone, partial(self._on_unload, models, drain, gone))
+
+    async def reconfigure(
+        self, specs: Mapping[ModelId, ModelSpec], planner: SwapPlanner, drain_limit: float
+    ) -> None:
+        """Change the fleet and wait until the change is in force."""
+
+        def change(now: float) -> None:
+            for model in specs:
+                self.logs.setdefault(model, ModelLog())
+            self._apply(self.scheduler.on_reconfigure(specs, planner, drain_limit, now))
+
+        await self.until(Condition(lambda: True), change)
+
+    async def until(self, condition: Condition, mail: Mail) -> None:
+        """Post *mail*, and wait until *condition* holds after it."""
+        self._conditions.append(condition)
+        try:
+            self.mailbox.post(mail)
+            await condition.done.wait()
+        finally:
+            self._conditions.remove(condition)
+
+    def _on_request(self, ticket: Ticket, now: float) -> None:
+        self._apply(self.scheduler.on_request(ticket, now))
+        waiter = self.waiters.get(ticket)
+        if waiter is not None and waiter.on_wait is not None and not waiter.done.is_set():
+            try:
+                waiter.on_wait()
+            except Exception:
+                logger.exception("on_wait failed for a caller of %s; it waits all the same", ticket.model)
+
+    def _on_unload(self, models: tuple[ModelId, ...], drain: bool, gone: Condition, now: float) -> None:
+        self._apply(self.scheduler.on_unload(models, drain, now))
+        # A later run is somebody's new request, not one to wait for.
+        gone.holds = partial(self._none_runs, [self.scheduler.fleet.run_of(model) for model in models])
 
     def _none_runs(self, runs: Iterable[Run | None]) -> bool:
         return not any(run is not None and self.scheduler.fleet.run_of(run.model) is run for run in runs)
 
-    def apply(self, effects: Iterable[Effect]) -> None:
+    # -- the end: synchronous, so that it works while cancelled ---------------------
+
+    def close(self) -> None:
+        self._apply(self.scheduler.on_close(trio.current_time()))
+
+    def shut_down(self) -> None:
+        self._apply(self.scheduler.on_shutdown(trio.current_time()))
+        with suppress(Closed):  # cancelled from outside: the loop has ended already
+            self.mailbox.post(nothing)
+
+    # -- effects -------------------------------------------------------------------
+
+    def _apply(self, effects: Iterable[Effect]) -> None:
         for effect in effects:
             match effect:
                 case Launch(run):
@@ -223,14 +212,6 @@ class Loop:
                         waiter.error = error
                         waiter.done.set()
 
-    def _tell_to_wait(self, ticket: Ticket) -> None:
-        waiter = self.waiters.get(ticket)
-        if waiter is not None and waiter.on_wait is not None and not waiter.done.is_set():
-            try:
-                waiter.on_wait()
-            except Exception:
-                logger.exception("on_wait failed for a caller of %s; it waits all the same", ticket.model)
-
     async def _check(self, check: Check) -> None:
         """Ask the launcher before anything is stopped, off the loop: file systems can be slow."""
         error: StartFailed | None = None
@@ -245,7 +226,7 @@ class Loop:
         except Exception as failure:
             error = StartFailed(check.spec.id, f"its check before the start failed: {failure!r}")
         with suppress(Closed):
-            self.mailbox.post(Checked(check, error))
+            self.mailbox.post(lambda now: self._apply(self.scheduler.on_checked(check, error, now)))
 
     def _announce_stop(self, model: ModelId, endpoint: Endpoint | None) -> None:
         if endpoint is None or self._on_stopping is None:
@@ -269,7 +250,10 @@ class Loop:
             finally:
                 del self._scopes[run]
                 with suppress(Closed):
-                    self.mailbox.post(Reported(run, Exited(error)))
+                    self._report(run, Exited(error))
+
+    def _report(self, run: Run, event: BecameReady | Exited) -> None:
+        self.mailbox.post(lambda now: self._apply(self.scheduler.on_process(run, event, now)))
 
     async def _launch_and_wait(self, run: Run) -> None:
         spec, endpoint = run.spec, None
@@ -279,13 +263,17 @@ class Loop:
             if endpoint is None:
                 raise self._start_timeout(spec)
             logger.info("%s is ready at %s", run.model, endpoint.url)
-            self.mailbox.post(Reported(run, BecameReady(endpoint)))
+            self._report(run, BecameReady(endpoint))
 
     def _start_timeout(self, spec: ModelSpec) -> StartTimeout:
         error = StartTimeout(spec.id, f"not ready after {spec.start_timeout:g} s")
         if lines := self.logs[spec.id].tail():
             error.add_note("last output:\n" + "\n".join(lines))
         return error
+
+
+def nothing(now: float) -> None:
+    """Happened but time, or a wake-up."""
 
 
 def _only(error: Exception) -> Exception:

@@ -18,20 +18,7 @@ from ._events import Event
 from ._fleet import Fleet
 from ._launch import Launcher, launch_subprocess
 from ._logs import ModelLog
-from ._loop import (
-    CheckingLauncher,
-    Condition,
-    Loop,
-    Mail,
-    OnStopping,
-    PinAsked,
-    Reconfigured,
-    Released,
-    Requested,
-    UnloadAsked,
-    Waiter,
-    Woken,
-)
+from ._loop import CheckingLauncher, Condition, Loop, OnStopping, Waiter, nothing
 from ._planner import ExclusivePlanner, SwapPlanner
 from ._scheduler import Scheduler, SchedulingPolicy
 from ._slot import Slot
@@ -117,7 +104,7 @@ class Supervisor:
             waiter.on_wait = partial(on_wait, Waiting(ticket, loop.scheduler.fleet))
         loop.waiters[ticket] = waiter
         try:
-            loop.mailbox.post(Requested(ticket))
+            loop.request(ticket)
             await waiter.done.wait()
             if waiter.error is not None:
                 # A copy for each caller: raising one object in several tasks would tangle their tracebacks.
@@ -127,7 +114,7 @@ class Supervisor:
         finally:  # sync on purpose: must work while cancelled
             del loop.waiters[ticket]
             with suppress(Closed):
-                loop.mailbox.post(Released(ticket))
+                loop.release(ticket)
 
     async def load(self, model: ModelId) -> None:
         """Make *model* ready ahead of its first caller. Raises and cancels like `lease`."""
@@ -147,19 +134,18 @@ class Supervisor:
         """
         for model in models:
             self._slot(model)
-        gone = Condition(lambda: False)  # the loop replaces it once it knows which runs those are
-        await self._until(gone, UnloadAsked(models or tuple(self.specs), drain, gone))
+        await self._loop.unload(models or tuple(self.specs), drain)
 
     def pin(self, model: ModelId) -> None:
         """Protect *model*, whenever it runs, from eviction and from its ttl. Raises `UnknownModel`.
 
         A caller whose model could run only in its place gets `Pinned` at once.
         """
-        self._loop.mailbox.post(PinAsked(self._slot(model).id, True))
+        self._loop.pin(self._slot(model).id, True)
 
     def unpin(self, model: ModelId) -> None:
         """Undo `pin`. Raises `UnknownModel`."""
-        self._loop.mailbox.post(PinAsked(self._slot(model).id, False))
+        self._loop.pin(self._slot(model).id, False)
 
     async def reconfigure(
         self, specs: Iterable[ModelSpec], *, planner: SwapPlanner = _EXCLUSIVE, drain_limit: float = inf
@@ -176,11 +162,7 @@ class Supervisor:
           ValueError: two specs have the same id; nothing is changed then.
         Cancellation: the change is made all the same.
         """
-        by_id = _by_id(specs)
-        for model in by_id:
-            self._loop.logs.setdefault(model, ModelLog())
-        in_force = Condition(lambda: True)  # looked at after the mail that makes the change
-        await self._until(in_force, Reconfigured(by_id, planner, drain_limit))
+        await self._loop.reconfigure(_by_id(specs), planner, drain_limit)
 
     def close(self) -> None:
         """Raise `Closed` from now on, for those who wait too; leases that are held go on. Never blocks."""
@@ -188,7 +170,7 @@ class Supervisor:
 
     async def wait_idle(self) -> None:
         """Block until nobody holds or waits for a lease. Cancellation: nothing changed."""
-        await self._until(Condition(lambda: not self._loop.waiters), Woken())
+        await self._loop.until(Condition(lambda: not self._loop.waiters), nothing)
 
     @asynccontextmanager
     async def events(self) -> AsyncGenerator[AsyncIterator[Event]]:
@@ -240,14 +222,6 @@ class Supervisor:
         if slot is None or slot.retired:
             raise UnknownModel(model)
         return slot
-
-    async def _until(self, condition: Condition, mail: Mail) -> None:
-        self._loop.conditions.append(condition)
-        try:
-            self._loop.mailbox.post(mail)
-            await condition.done.wait()
-        finally:
-            self._loop.conditions.remove(condition)
 
 
 @asynccontextmanager

@@ -69,10 +69,14 @@ class Client:
     async def reply(self, method: str = "GET") -> Reply:
         """Read one answer to its end. Raises `CutOff`."""
         head = await self.head(method)
+        return attrs.evolve(head, body=await self.rest_of_body())
+
+    async def rest_of_body(self) -> bytes:
+        """Read what is left of an answer's body. Raises `CutOff`."""
         body = bytearray()
         while (data := await self.piece()) is not None:
             body += data
-        return attrs.evolve(head, body=bytes(body))
+        return bytes(body)
 
     async def head(self, method: str = "GET") -> Reply:
         """Read status and headers of one answer."""

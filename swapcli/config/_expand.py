@@ -109,12 +109,10 @@ def _expand_models(
             scope = Scope([Macro("PORT", port), *macros], budget)
             port += 1
         elif has_reference(proxy, "PORT"):
-            expansion.findings.append(
-                Finding(
-                    ("models", id, "proxy"),
-                    f"{proxy} needs ${{PORT}}, but cmd of {id} does not use it: use it there, or set proxy",
-                )
-            )
+            what = f"{proxy} needs ${{PORT}}, but cmd of {id} does not use it: use it there, or set proxy"
+            # A command with an unknown reference might have used the port; that is reported below.
+            if not any(leftovers(cmd, ())):
+                expansion.findings.append(Finding(("models", id, "proxy"), what))
             model["proxy"] = ""
         scope.expand_all(model)
         _expand_set_params_keys(model, id, scope, expansion.findings)

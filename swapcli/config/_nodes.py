@@ -23,6 +23,7 @@ from ruamel.yaml.events import (
 )
 from ruamel.yaml.reader import ReaderError
 
+from ._scanner import WhiteSpaceScanner
 from ._source import Source
 
 MAX_DEPTH = 100
@@ -94,9 +95,10 @@ def compose(source: Source, text: str) -> Node | None:
     Raises:
       SyntaxProblem: not YAML, an unknown anchor, an anchor inside itself, or nesting beyond `MAX_DEPTH`.
     """
-    events = YAML(typ="safe", pure=True).parse(text)
+    yaml = YAML(typ="safe", pure=True)
+    yaml.Scanner = WhiteSpaceScanner
     try:
-        return _compose(source, events)
+        return _compose(source, yaml.parse(text))
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         reason = ", ".join(part for part in (error.context, error.problem) if part)

@@ -235,7 +235,10 @@ def structure(values: dict[str, Any], findings: list[Finding]) -> Configuration:
 def _take_out(values: Any, path: Path) -> None:
     for part in path[:-1]:
         values = values[part]
-    del values[path[-1]]
+    if len(path) == 2 and isinstance(values, dict):
+        values[path[-1]] = None  # as empty as it gets, but there: a model that others name stays a model
+    else:
+        del values[path[-1]]
 
 
 def unknown_keys(values: dict[str, Any]) -> Iterator[tuple[Path, frozenset[str]]]:

@@ -56,13 +56,18 @@ class _Conversion:
     """One walk over a document."""
 
     problems: list[Problem]
+    reported: set[tuple[int, int, str]] = attrs.Factory(set[tuple[int, int, str]])
     path: list[str | int] = attrs.Factory(list[str | int])
     nodes: int = 0
     aliased: int = 0
     alias_depth: int = 0
 
-    def report(self, node: Node, message: str) -> None:
-        self.problems.append(node.source.problem(node.offset, message, tuple(self.path)))
+    def report(self, node: Node, message: str, severity: Severity = Severity.ERROR) -> None:
+        """Once for each place, however many aliases lead there."""
+        place = (id(node.source), node.offset, message)
+        if place not in self.reported:
+            self.reported.add(place)
+            self.problems.append(node.source.problem(node.offset, message, tuple(self.path), severity))
 
     def value(self, node: Node, depth: int) -> Any:
         self.nodes += 1
@@ -137,8 +142,7 @@ class _Conversion:
                 self.report(key, str(error))
                 continue
             if text is None:
-                what = "an entry without a key is ignored"
-                self.problems.append(key.source.problem(key.offset, what, tuple(path), Severity.WARNING))
+                self.report(key, "an entry without a key is ignored", Severity.WARNING)
                 continue
             path.append(text)
             values[text] = self.value(item, depth + 1)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import html
 from collections.abc import Mapping
+from math import ceil
 
 import attrs
 
 from swapcore import (
+    BackingOff,
     Closed,
+    ModelError,
     Overloaded,
+    Pinned,
     PlannerFailed,
     StartFailed,
     StartTimeout,
@@ -160,6 +164,16 @@ def of_failure(error: SwapcoreError) -> ErrorAnswer:
             return ErrorAnswer(429, str(error), "queue_full", retry_after=1, always_json=True)
         case Closed():
             return ErrorAnswer(503, str(error), "shutting_down", retry_after=5)
+        case BackingOff(retry_after=seconds):
+            return ErrorAnswer(
+                503,
+                _with_output(error),
+                "model_backing_off",
+                retry_after=None if seconds is None else ceil(seconds),
+                may_retry=seconds is not None,
+            )
+        case Pinned():
+            return ErrorAnswer(409, str(error), "all_pinned", may_retry=False)
         case PlannerFailed():
             return ErrorAnswer(500, str(error), "planner_failed", may_retry=False)
         case UnknownModel():
@@ -168,7 +182,7 @@ def of_failure(error: SwapcoreError) -> ErrorAnswer:
             return ErrorAnswer(500, str(error))
 
 
-def _with_output(error: StartFailed) -> str:
+def _with_output(error: ModelError) -> str:
     """The message, and the last lines of what the process wrote: they usually say what is wrong."""
     lines = [
         line for note in getattr(error, "__notes__", ()) for line in note.splitlines()[1:] if line.strip()

@@ -5,11 +5,8 @@ is ours, and the connection is a subclass of Hypercorn's. The guards:
 
 - one broken connection never ends the server: an exception that leaves `TCPServer.run` would take down the
   nursery, and with it every model;
-- the last message of an answer is sent under a shield with a bound: Hypercorn announces ``http.disconnect``
-  from inside that very send, and an application that cancels itself on it would leave the connection half
-  finished for ever;
-- an answer that was begun and not finished resets its HTTP/2 stream (HTTP/1 connections are closed short);
-- a connection can be cut from outside, even while a send to a client that does not read is blocked.
+- a connection can be cut from outside, even while a send to a client that does not read is blocked;
+- the application is wrapped by `guarded_app`.
 """
 
 from __future__ import annotations
@@ -23,28 +20,18 @@ from typing import Any, cast
 
 import attrs
 import trio
-from h2.errors import ErrorCodes
-from h2.exceptions import ProtocolError
 from hypercorn.events import Closed, Event, RawData
 from hypercorn.protocol.h2 import H2Protocol
-from hypercorn.protocol.http_stream import HTTPStream
 from hypercorn.trio.lifespan import Lifespan
 from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import TrioSingleTask, WorkerContext
-from hypercorn.typing import (
-    ASGIFramework,
-    ASGIReceiveCallable,
-    ASGISendCallable,
-    ASGISendEvent,
-    LifespanState,
-    Scope,
-)
+from hypercorn.typing import ASGIFramework, LifespanState
 from hypercorn.utils import wrap_app
 
+from .guarded_app import FINAL_SEND_BOUND, guarded
 from .server_limits import ServerLimits, hypercorn_config, server_log
 
-_FINAL_SEND_BOUND = 5.0
 _DEFAULT_LIMITS = ServerLimits()
 
 
@@ -80,7 +67,7 @@ async def serve_http(
     context = WorkerContext(None)
     connections: set[GuardedConnection] = set()
     state: LifespanState = {}
-    wrapped = wrap_app(_guarded(app), config.wsgi_max_body_size, "asgi")
+    wrapped = wrap_app(guarded(app), config.wsgi_max_body_size, "asgi")
     lifespan = Lifespan(wrapped, config, state)
 
     async def accept(stream: trio.SocketStream | trio.SSLStream[trio.SocketStream]) -> None:
@@ -165,7 +152,7 @@ class GuardedConnection(TCPServer):
                 await buffer.close()  # nothing will empty it any more; whoever waits for that may stop
 
     async def close_idle(self) -> None:
-        with trio.move_on_after(_FINAL_SEND_BOUND, shield=True):
+        with trio.move_on_after(FINAL_SEND_BOUND, shield=True):
             await self._initiate_server_close()
 
     def close_now(self) -> None:
@@ -228,61 +215,3 @@ def _listener(
 ) -> trio.SocketListener | trio.SSLListener[trio.SocketStream]:
     listener = trio.SocketListener(trio.socket.from_stdlib_socket(sock))
     return listener if tls is None else trio.SSLListener(listener, tls, https_compatible=True)
-
-
-def _guarded(app: ASGIFramework) -> ASGIFramework:
-    """Wrap ``app`` so that its last send is shielded and an answer that it leaves unfinished is reset."""
-
-    async def guarded(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
-        # There is no ASGI message for what follows, so the bound method is followed back to its stream.
-        stream = getattr(send, "__self__", None)
-        if not isinstance(stream, HTTPStream):
-            await app(scope, receive, send)
-            return
-        begun = finished = trailers_follow = False
-
-        async def guarded_send(message: ASGISendEvent) -> None:
-            nonlocal begun, finished, trailers_follow
-            if stream.closed:
-                return  # the client has gone; on HTTP/2 Hypercorn would wait for it to read
-            if message["type"] == "http.response.body" and not message["more_body"]:
-                if message["body"]:
-                    # Only the end is shielded: a slow reader may take its time for the body.
-                    await send({"type": "http.response.body", "body": message["body"], "more_body": True})
-                finished = not trailers_follow
-                last: ASGISendEvent = {"type": "http.response.body", "body": b"", "more_body": False}
-                with trio.move_on_after(_FINAL_SEND_BOUND, shield=True):
-                    await send(last)
-            elif message["type"] == "http.response.trailers":
-                finished = True
-                with trio.move_on_after(_FINAL_SEND_BOUND, shield=True):
-                    await send(message)
-            else:
-                if message["type"] == "http.response.start":
-                    begun, trailers_follow = True, message.get("trailers", False)
-                await send(message)
-
-        await app(scope, receive, guarded_send)
-        if begun and not finished:
-            await _reset(stream)
-
-    return guarded
-
-
-async def _reset(stream: HTTPStream) -> None:
-    """Tell an HTTP/2 client that its answer is broken off; Hypercorn would leave it waiting for ever."""
-    protocol = getattr(stream.send, "__self__", None)
-    if not isinstance(protocol, H2Protocol):
-        return  # on HTTP/1 the connection is closed, short of what was announced
-    buffer = protocol.stream_buffers.get(stream.stream_id)
-    if buffer is not None and buffer.buffer:
-        with trio.move_on_after(_FINAL_SEND_BOUND):
-            await buffer.drain()
-    try:
-        protocol.connection.reset_stream(stream.stream_id, ErrorCodes.INTERNAL_ERROR)
-    except ProtocolError:
-        return  # the client reset it first
-    await protocol._flush()
-    if stream.stream_id in protocol.stream_buffers:
-        protocol.priority.unblock(stream.stream_id)  # its sender meets a closed stream, and forgets it
-        await protocol.has_data.set()

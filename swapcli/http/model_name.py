@@ -85,7 +85,7 @@ def _in_json(body: bytes) -> Asked:
     if _each_key_once(body):
         try:
             head = _HEAD.decode(body)
-        except (msgspec.DecodeError, RecursionError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             pass
         else:
             if isinstance(head.model, str) and isinstance(head.stream, bool | None):

@@ -129,7 +129,7 @@ class UpstreamPool:
                 stream = await _open_tcp_stream(endpoint.host, endpoint.port)
                 return await self._wrapped(stream, endpoint)
             except (OSError, trio.BrokenResourceError) as error:
-                why = error
+                why = _root_of(error)
         raise UpstreamGone(f"cannot connect to {endpoint.url}: {why}", was_sent=False)
 
     async def _wrapped(self, stream: trio.SocketStream, endpoint: Endpoint) -> UpstreamConnection:
@@ -144,6 +144,15 @@ class UpstreamPool:
             stream.socket.close()
             raise
         return UpstreamConnection(secured, stream.socket)
+
+
+def _root_of(error: BaseException) -> BaseException:
+    """What trio wrapped: the refused connection, the certificate that is not trusted."""
+    while (
+        inner := error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error.__cause__
+    ) is not None:
+        error = inner
+    return error
 
 
 async def _open_tcp_stream(host: str, port: int) -> trio.SocketStream:

@@ -6,7 +6,18 @@ from collections.abc import Callable
 from itertools import chain
 
 from .._spec import ModelId
-from .._view import FleetView
+from .._view import FleetView, ModelView
+
+
+def view_of(model: ModelId, view: FleetView) -> ModelView:
+    """Return *model*'s view; one without news where a view that was made by hand has none."""
+    return view.models.get(model) or ModelView(model)
+
+
+def named_in_vain(view: FleetView) -> list[ModelId]:
+    """Return whom `SwapPlanner.choose_next` has named in this round who does not run, and waits on."""
+    running = frozenset(view.running)
+    return [m for m in view.promised if m not in running and (m not in view.models or view.models[m].waiting)]
 
 
 def first_in_line(view: FleetView, hopeless: Callable[[ModelId], bool], *, all_are: bool) -> ModelId | None:

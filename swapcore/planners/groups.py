@@ -9,7 +9,7 @@ import attrs
 from .._planner import SwapPlan, SwapPlanner
 from .._spec import ModelId
 from .._view import FleetView
-from ._in_line import first_in_line
+from ._in_line import first_in_line, named_in_vain
 
 DEFAULT_GROUP = "(default)"
 
@@ -66,8 +66,7 @@ class GroupsPlanner(SwapPlanner):
     def choose_next(self, view: FleetView) -> ModelId | None:
         # All of a group that do not run have the same models in their way: if one was named in vain in this
         # round, so would be the others.
-        running = frozenset(view.running)
-        stuck = {self.group_of(model) for model in view.promised if model not in running}
+        stuck = {self.group_of(model) for model in named_in_vain(view)}
         if not stuck:
             return super().choose_next(view)
         all_are = len(stuck) == len(self._clears)

@@ -10,7 +10,7 @@ from .._planner import Refusal, SwapPlan, SwapPlanner
 from .._spec import ModelId
 from .._states import ProcState
 from .._view import FleetView, ModelView
-from ._in_line import first_in_line
+from ._in_line import first_in_line, named_in_vain, view_of
 
 
 def _limit(limit: int) -> int:
@@ -50,7 +50,8 @@ class LruPlanner(SwapPlanner):
        the answer stays the same while the target waits for it;
     4. a model that is being loaded for somebody.
 
-    A model in *pinned* never goes. Once pinned models hold every place, all others are refused.
+    A pinned model never goes: one in *pinned*, or pinned in the supervisor. Once such models hold every place,
+    all others are refused.
 
     Raises:
       ValueError: *limit* is no whole number of 1 or more, or *pinned* is one text instead of several.
@@ -64,7 +65,7 @@ class LruPlanner(SwapPlanner):
         excess = len(others) + 1 - self.limit
         if excess <= 0:
             return SwapPlan(reason=f"{target} has one of {self.limit} places")
-        seen = [view.models.get(model, ModelView(model)) for model in others]
+        seen = [view_of(model, view) for model in others]
         evictable = [model for model in seen if not self._stays(model)]
         if len(evictable) < excess:
             names = ", ".join(model.id for model in seen if self._stays(model))
@@ -74,16 +75,11 @@ class LruPlanner(SwapPlanner):
         return SwapPlan(evict, reason=f"{target} takes one of {self.limit} places from {', '.join(evict)}")
 
     def choose_next(self, view: FleetView) -> ModelId | None:
-        # The same places are open to all that do not run. If one of them was named in vain in this round and
-        # still waits (it was not refused), there is none for the others.
-        running = frozenset(view.running)
-        if any(model not in running and _still_waits(model, view) for model in view.promised):
+        # The same places are open to all that do not run: if one was named in vain in this round, so would be
+        # the others.
+        if named_in_vain(view):
             return first_in_line(view, lambda model: True, all_are=True)
         return super().choose_next(view)
 
     def _stays(self, model: ModelView) -> bool:
-        return model.id in self.pinned and model.state is not ProcState.STOPPING
-
-
-def _still_waits(model: ModelId, view: FleetView) -> bool:
-    return view.models.get(model, ModelView(model, waiting=1)).waiting > 0
+        return (model.pinned or model.id in self.pinned) and model.state is not ProcState.STOPPING

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 import attrs
 
@@ -11,7 +11,8 @@ from .._spec import ModelId
 from .._states import ProcState
 from .._view import FleetView, ModelView
 from ._alternatives import Node, Search, companions, compile_sets, union
-from .expressions import AllOf, AnyOf, Expression, Include, Model
+from ._in_line import named_in_vain, view_of
+from .expressions import AllOf, AnyOf, Expression, Model
 
 
 @attrs.frozen
@@ -72,26 +73,24 @@ class MatrixPlanner(SwapPlanner):
         object.__setattr__(self, "_sets_with", sets_with)
 
     def choose(
-        self, target: ModelId, running: Collection[ModelId], stopping: Collection[ModelId] = ()
+        self,
+        target: ModelId,
+        running: Collection[ModelId],
+        *,
+        stopping: Collection[ModelId] = (),
+        pinned: Collection[ModelId] = (),
     ) -> Choice:
         """Decide for *target* beside *running* models; it may be one of them.
 
         Args:
           stopping: those of *running* that go anyway. They cost nothing, and decide only between equal costs.
+          pinned: those of *running* that may not go. They are evicted only if the target fits with no choice else.
         """
         others = [model for model in running if model != target]
-        # Ranks cost first, then the number of stopping models to wait for; the target outweighs everything.
-        scale = len(others) + 1
-        worth = {
-            self._bit_of[model]: 1 if model in stopping else self._cost(model) * scale
-            for model in others
-            if model in self._bit_of
-        }
-        most = sum(worth.values()) + 1
+        worth = self._worth(target, others, stopping, pinned)
+        most = sum(worth.values())
         best, chosen, kept = 0, None, 0
         if target in self._bit_of:
-            worth[self._bit_of[target]] = most
-            most += most - 1
             search = Search(worth)
             for name in self._sets_with[target]:
                 value, models = search.best(self._nodes[name])
@@ -103,6 +102,24 @@ class MatrixPlanner(SwapPlanner):
         stay = tuple(model for model in others if self._bit_of.get(model, 0) & kept)
         cost = sum(self._cost(model) for model in evict if model not in stopping)
         return Choice(chosen, (target, *stay), evict, cost)
+
+    def _worth(
+        self,
+        target: ModelId,
+        others: Sequence[ModelId],
+        stopping: Collection[ModelId],
+        pinned: Collection[ModelId],
+    ) -> Mapping[int, int]:
+        """Say what it is worth to have each model in the choice.
+
+        The target outweighs everything, a pinned model all that are not pinned, and a cost of 1 the stopping ones.
+        """
+        scale = len(others) + 1
+        worth = {model: 1 if model in stopping else self._cost(model) * scale for model in others}
+        above_costs = sum(worth.values()) + 1
+        worth |= {model: above_costs for model in others if model in pinned}
+        worth[target] = sum(worth.values()) + 1
+        return {self._bit_of[model]: value for model, value in worth.items() if model in self._bit_of}
 
     def fits_together(self, models: Collection[ModelId]) -> bool:
         """Return whether one alternative of one set contains all of *models*.
@@ -126,8 +143,9 @@ class MatrixPlanner(SwapPlanner):
         return False
 
     def evictions(self, target: ModelId, view: FleetView) -> SwapPlan:
-        stopping = [m for m in view.running if _view_of(m, view).state is ProcState.STOPPING]
-        choice = self.choose(target, view.running, stopping)
+        seen = [view_of(model, view) for model in view.running]
+        stopping = [model.id for model in seen if model.state is ProcState.STOPPING]
+        choice = self.choose(target, view.running, stopping=stopping, pinned=_pinned(seen))
         together, evict = ", ".join(choice.together), ", ".join(choice.evict) or "nobody"
         where = f"in set {choice.set}" if choice.set is not None else "in no set"
         return SwapPlan(
@@ -136,32 +154,50 @@ class MatrixPlanner(SwapPlanner):
 
     def choose_next(self, view: FleetView) -> ModelId | None:
         running = frozenset(view.running)
+        if not running:
+            return super().choose_next(view)
+        seen = [view_of(model, view) for model in running]
+        pinned, in_vain = _pinned(seen), named_in_vain(view)
+        fixed = [
+            m.id for m in seen if m.id in view.promised or (m.leases and m.state is not ProcState.STOPPING)
+        ]
+        # Who excludes a pinned model is refused, and hears of it when it is named. Whether several pinned ones
+        # exclude somebody takes a search.
+        not_refused = self._beside_each(pinned) if len(pinned) < 2 else 0
         # An overdue target that was named in vain keeps others out of its room already. To name another that
         # excludes it is of no use, nor is it to name one that excludes a model that cannot go now.
-        in_vain = [model for model in view.promised if model not in running]
-        fixed = [m for m in running if m in view.promised or _is_busy(_view_of(m, view))]
-        beside_held = -1 if not in_vain else union(self._beside(model) for model in in_vain)
-        beside_fixed = -1
-        for model in fixed:
-            beside_fixed &= self._beside(model)
-        if not beside_held and not beside_fixed and not any(model in view.waiting for model in running):
+        hopeless = not_refused & ~self._beside_each(fixed)
+        hopeless_if_overdue = not_refused & ~self._beside_any(in_vain) if in_vain else 0
+        everybody = self._beside_each(())
+        if hopeless & hopeless_if_overdue == everybody and not any(m in view.waiting for m in running):
             return None
         passed_over: set[ModelId] = set()
         for model in view.overdue:
-            if model in running or self._bit(model) & beside_held:
+            if model in running or not self._bit(model) & hopeless_if_overdue:
                 return model
             passed_over.add(model)
         for model in view.waiting:
-            if model in running or (model not in passed_over and self._bit(model) & beside_fixed):
+            if model in running or not (model in passed_over or self._bit(model) & hopeless):
                 return model
         return None
 
-    def _bit(self, model: ModelId) -> int:
-        """Models that are in no set share one bit, and are beside nobody."""
-        return self._bit_of.get(model) or 1 << len(self._bit_of)
+    def _beside_each(self, models: Iterable[ModelId]) -> int:
+        """Return who is in an alternative with one of *models*, for each of them; everybody if there are none."""
+        beside = (self._stranger << 1) - 1
+        for model in models:
+            beside &= self._companions.get(self._bit(model), 0)
+        return beside
 
-    def _beside(self, model: ModelId) -> int:
-        return self._companions.get(self._bit(model), 0)
+    def _beside_any(self, models: Iterable[ModelId]) -> int:
+        return union(self._companions.get(self._bit(model), 0) for model in models)
+
+    def _bit(self, model: ModelId) -> int:
+        return self._bit_of.get(model, self._stranger)
+
+    @property
+    def _stranger(self) -> int:
+        """The bit of all models that are in no set; they are beside nobody."""
+        return 1 << len(self._bit_of)
 
     def _cost(self, model: ModelId) -> int:
         return self.costs.get(model, 1)
@@ -174,13 +210,9 @@ def _models(expression: Expression) -> Iterator[ModelId]:
         case AllOf(parts) | AnyOf(parts):
             for part in parts:
                 yield from _models(part)
-        case Include():
+        case _:
             pass
 
 
-def _view_of(model: ModelId, view: FleetView) -> ModelView:
-    return view.models.get(model, ModelView(model))
-
-
-def _is_busy(model: ModelView) -> bool:
-    return model.leases > 0 and model.state is not ProcState.STOPPING
+def _pinned(models: Iterable[ModelView]) -> list[ModelId]:
+    return [model.id for model in models if model.pinned and model.state is not ProcState.STOPPING]

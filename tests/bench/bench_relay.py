@@ -27,7 +27,9 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
-EVENT = b'data: {"id":"x","object":"text_completion","choices":[{"index":0,"text":" nonsense","logprobs":0}]}\n\n'
+EVENT = (
+    b'data: {"id":"x","object":"text_completion","choices":[{"index":0,"text":" nonsense","logprobs":0}]}\n\n'
+)
 PACE = 0.025
 SATURATED_EVENTS = 20_000
 ANSWER = json.dumps({"id": "x", "choices": [{"text": "words " * 20}]}).encode()

@@ -9,8 +9,6 @@ import h2.connection
 import h2.events
 import pytest
 import trio
-from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, Scope
-
 from http_wire import (
     CHUNKED,
     END,
@@ -27,6 +25,8 @@ from http_wire import (
     serving,
     upstream,
 )
+from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, Scope
+
 from swapcli.http import ServerLimits
 
 ASK = request("POST", "/v1/chat/completions", JSON, body=b'{"model":"m"}')
@@ -56,7 +56,9 @@ UPGRADE = (
         "bad chunk", "bad header", "no host", "bad path", "endless head",
     ],
 )  # fmt: skip
-async def test_a_broken_connection_never_ends_the_server(data: bytes, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_broken_connection_never_ends_the_server(
+    data: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.CRITICAL)
     async with upstream(always(plain(b"fine"))) as up, rig(up.endpoint) as served:
         neighbour = await served.server.client()
@@ -94,9 +96,7 @@ async def test_two_lengths_are_refused_and_the_connection_closed() -> None:
 async def test_an_error_before_the_body_does_not_wedge_the_next_request() -> None:
     async with upstream(always(plain(b"fine"))) as up, rig(up.endpoint) as served:
         client = await served.server.client()
-        head = (
-            b"POST /nope HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100000\r\n\r\n"
-        )
+        head = b"POST /nope HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n"
         for _ in range(3):
             await client.send(head)
             await trio.sleep(0.02)  # the head alone is in the server's hands
@@ -112,7 +112,9 @@ async def test_a_body_that_is_too_large_gets_its_413_while_the_client_still_send
         client = await served.server.client()
         size = 30_000_000
         framing = f"Content-Length: {size}" if announced else "Transfer-Encoding: chunked"
-        head = f"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n{framing}\r\n\r\n"
+        head = (
+            f"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n{framing}\r\n\r\n"
+        )
 
         async def upload() -> None:
             body = b"A" * size
@@ -176,7 +178,7 @@ async def test_stopping_closes_idle_connections_at_once_and_lets_streams_finish(
         assert await idle.rest() == b""
         assert await fresh.rest() == b""
         assert trio.current_time() - started < 0.5
-        with pytest.raises(OSError, match="refused|connect"):
+        with pytest.raises(OSError, match=r"refused|connect"):
             await trio.open_tcp_stream("127.0.0.1", served.server.port)
         go_on.set()
         assert await streaming.piece() == b"data: 2\n\n"
@@ -204,8 +206,7 @@ async def test_a_cut_ends_streams_at_once_even_to_a_client_that_does_not_read(re
             started = trio.current_time()
             served.server.drain.cut.set()
             with pytest.raises(CutOff):
-                while await client.piece() is not None:
-                    pass
+                await client.rest_of_body()
         assert trio.current_time() - started < 0.5, "the server is gone"
 
 
@@ -241,7 +242,7 @@ class Http2Client:
 
     def __init__(self, client: Client) -> None:
         self.stream = client.stream
-        self.connection = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))
+        self.connection = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding=None))
         self.connection.initiate_connection()
         self.events: list[h2.events.Event] = []
 
@@ -262,7 +263,9 @@ class Http2Client:
                 for event in self.connection.receive_data(data):
                     self.events.append(event)
                     if isinstance(event, h2.events.DataReceived):
-                        self.connection.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+                        self.connection.acknowledge_received_data(
+                            event.flow_controlled_length, event.stream_id
+                        )
                 await self.stream.send_all(self.connection.data_to_send())
 
     @property
@@ -277,7 +280,7 @@ async def test_http2_is_relayed() -> None:
         response = await client.until(h2.events.ResponseReceived)
         await client.until(h2.events.StreamEnded)
     assert isinstance(response, h2.events.ResponseReceived)
-    assert dict(response.headers)["x-a"] == "B"
+    assert dict(response.headers)[b"x-a"] == b"B"
     assert client.body == b"x" * 500_000
     assert up.seen[0]["host"] == "two.example"
 
@@ -293,7 +296,7 @@ async def test_http2_trailers_are_relayed_to_a_client_that_wants_them() -> None:
         await client.ask(1, "/v1/completions", b'{"model":"m"}', ("te", "trailers"))
         trailers = await client.until(h2.events.TrailersReceived)
     assert isinstance(trailers, h2.events.TrailersReceived)
-    assert dict(trailers.headers)["x-sum"] == "7"
+    assert dict(trailers.headers)[b"x-sum"] == b"7"
     assert client.body == b"body"
 
 

@@ -9,6 +9,8 @@ import pytest
 import trio
 from http_wire import CHUNKED, JSON, PATIENCE, CutOff, Seen, always, chunk, plain, request, rig, upstream
 
+from swapcli.http.http1_upstream import UpstreamStopped
+from swapcli.http.upstream_pool import PoolStatistics, UpstreamPool
 from swapcore import Endpoint, ModelId
 
 BODY = b'{"model":"m"}'
@@ -123,6 +125,7 @@ async def test_a_process_that_does_not_listen_is_given_a_second_and_then_502() -
         reply = await served.chat()
         assert reply.status == 502
         assert b"upstream_died" in reply.body
+        assert b"refused" in reply.body
         assert 0.9 < trio.current_time() - started < 3
 
 
@@ -225,3 +228,29 @@ async def test_no_more_than_the_bound_is_kept_idle() -> None:
                 await trio.sleep(0.005)
             release.set()
         assert served.pool.statistics().idle == 3
+
+
+async def test_closing_an_endpoint_while_a_connection_to_it_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, go_on, connect = trio.Event(), trio.Event(), trio.open_tcp_stream
+
+    async def slow_connect(host: str, port: int) -> trio.SocketStream:
+        begun.set()
+        await go_on.wait()
+        return await connect(host, port)
+
+    pool = UpstreamPool()
+    async with upstream(always(plain(b"x"))) as up:
+        monkeypatch.setattr(trio, "open_tcp_stream", slow_connect)
+
+        async def acquire() -> None:
+            with pytest.raises(UpstreamStopped):
+                await pool.acquire(up.endpoint, connect_timeout=PATIENCE)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(acquire)
+            await begun.wait()
+            pool.close(ModelId("m"), up.endpoint)
+            go_on.set()
+        assert pool.statistics() == PoolStatistics(idle=0, busy=0)
+        with trio.fail_after(PATIENCE):
+            await up.client_gone.wait()

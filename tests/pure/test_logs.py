@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 import trio
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 from trio.testing import wait_all_tasks_blocked
 
 from swapcore._logs import LogChunk, ModelLog, current_log, writing_to
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=40)), st.integers(0, 64))
 def test_history_is_the_newest_bytes_exactly(writes: list[bytes], capacity: int) -> None:
     log = ModelLog(capacity)

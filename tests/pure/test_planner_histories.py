@@ -12,9 +12,11 @@ from hypothesis import given, settings, strategies as st
 from scheduler_simulation import Simulation, random_traffic
 
 from swapcore import (
+    BackingOff,
     FleetView,
     ModelId,
     ModelSpec,
+    Pinned,
     PlannerFailed,
     ProcState,
     Refusal,
@@ -22,6 +24,7 @@ from swapcore import (
     StartFailed,
     SwapPlan,
     SwapPlanner,
+    UnknownModel,
     Unloaded,
 )
 from swapcore._effects import Run
@@ -57,13 +60,15 @@ class OneWaySimulation(Simulation):
     """
 
     def _check_launch(self, run: Run) -> None:
-        assert self.scheduler.waiting_for(run.model) > 0
+        assert self.scheduler.fleet.queue.count(run.model) > 0
         occupied = [other.model for other, alive in self._alive.items() if alive]
         assert run.model not in occupied
         for other in occupied:
             pair = FleetView(running=[other, run.model])
             excludes = self.planner.evictions(run.model, pair), self.planner.evictions(other, pair)
-            assert SwapPlan() in [attrs.evolve(plan, reason="") for plan in excludes], f"{run.model} beside {other}"
+            assert SwapPlan() in [attrs.evolve(plan, reason="") for plan in excludes], (
+                f"{run.model} beside {other}"
+            )
 
 
 @attrs.frozen
@@ -77,7 +82,12 @@ class NamingEverybody(SwapPlanner):
 
 
 def simulation_of(
-    planner: SwapPlanner, seed: int, max_wait: float, residency: float, times: tuple[float, float], crashing: bool
+    planner: SwapPlanner,
+    seed: int,
+    max_wait: float,
+    residency: float,
+    times: tuple[float, float],
+    crashing: bool,
 ) -> Simulation:
     random = Random(seed)
     lives = {model: Random(seed + at) for at, model in enumerate("ab")} if crashing else {}
@@ -97,6 +107,10 @@ def simulation_of(
     random_traffic(simulation, random, calls=150, span=random.choice([50.0, 400.0]))
     simulation.play()
     return simulation
+
+
+def state(simulation: Simulation, model: ModelId) -> ProcState:
+    return simulation.scheduler.fleet.slots[model].state
 
 
 HISTORIES = given(
@@ -123,7 +137,14 @@ def test_everybody_is_answered_and_nothing_runs_beside_what_it_excludes(
     simulation.assert_at_rest()
     assert len(simulation.finished) == 150
     for caller in simulation.finished:
-        assert caller.error is None or isinstance(caller.error, Unloaded | StartFailed), caller.error
+        match caller.error:
+            case None | Unloaded() | StartFailed() | BackingOff() | Pinned() | UnknownModel():
+                pass
+            case PlannerFailed():  # pins come and go in these histories
+                assert isinstance(planner, LruPlanner)
+                assert "held by pinned models" in str(caller.error)
+            case other:
+                raise AssertionError(other)
 
 
 @pytest.mark.parametrize("planner", PLANNERS.values(), ids=PLANNERS)
@@ -208,16 +229,18 @@ def test_l108_a_forbidden_pair_that_runs_is_resolved_by_the_next_request() -> No
     simulation.call_at(0, A, hold=1)
     simulation.call_at(5, B, hold=10)
     simulation.play(until=20)
-    assert {simulation.scheduler.state_of(model) for model in (A, B)} == {ProcState.READY}
+    assert {state(simulation, model) for model in (A, B)} == {ProcState.READY}
     again = simulation.call_at(30, A, hold=1)
     simulation.play()
     assert again.granted_at == pytest.approx(31), "after b was gone"
-    assert simulation.scheduler.state_of(A) is ProcState.READY
-    assert simulation.scheduler.state_of(B) is ProcState.STOPPED
+    assert state(simulation, A) is ProcState.READY
+    assert state(simulation, B) is ProcState.STOPPED
 
 
 def test_all_places_pinned_is_refused_at_once() -> None:
-    simulation = Simulation([ModelSpec(model) for model in MODELS], LruPlanner(2, pinned=[A, B]), load_seconds=1)
+    simulation = Simulation(
+        [ModelSpec(model) for model in MODELS], LruPlanner(2, pinned=[A, B]), load_seconds=1
+    )
     for model in (A, B):
         simulation.call_at(0, model, hold=1000)
     refused = [simulation.call_at(10, model, hold=1) for model in (C, D)]

@@ -109,10 +109,11 @@ LEAVES = st.one_of(
     st.text(max_size=6),
 )
 WORDS = """
-models macros cmd cmdStop proxy aliases env ttl filters setParams setParamsByID stripParams strip_params groups members
-matrix vars sets evict_costs routing router use settings scheduler fifo priority hooks on_startup preload peers selectors
-strategy targets profiles pins store path upstream ignorePaths performance every startPort a b metadata timeouts
-capabilities in context restart liveness stopSignal maxWaiting healthCheckTimeout
+models macros cmd cmdStop proxy aliases env ttl filters setParams setParamsByID stripParams strip_params
+groups members matrix vars sets evict_costs routing router use settings scheduler fifo priority hooks
+on_startup preload peers selectors strategy targets profiles pins store path upstream ignorePaths
+performance every  startPort a b metadata timeouts capabilities in context restart liveness stopSignal
+maxWaiting healthCheckTimeout
 """
 KEYS = st.sampled_from(WORDS.split())
 TREES = st.recursive(

@@ -78,8 +78,8 @@ def test_c86_use() -> None:
         "routing: {router: {use: Group}}"
     )
     assert "routing.router.settings.matrix" in errors("routing: {router: {use: matrix}}")
-    found = config("routing: {router: {settings: {matrix: {sets: {s: '((('}}}}}").routing.router
-    assert (found.use, found.settings.matrix) == ("group", None)
+    router = config("routing: {router: {settings: {matrix: {sets: {s: '((('}}}}}").routing.router
+    assert (router.use, router.settings.matrix) == ("group", None)
     found = config(
         f"routing: {{router: {{use: matrix, settings: {{{MATRIX}, groups: {{g: {{members: [a, a]}}}}}}}}}}"
     )
@@ -173,7 +173,7 @@ def test_c96_costs() -> None:
 
 def test_c97_natural_order() -> None:
     names = ["b", "ab", "a10", "a2", "a1", "a-b", "a", "A", "s10", "s9", "a01", "a1b"]
-    assert natural_order(names) == ["A", "a", "a-b", "a1", "a01", "a1b", "a2", "a10", "ab", "b", "s9", "s10"]
+    assert natural_order(names) == ["A", "a", "a-b", "a1", "a1b", "a01", "a2", "a10", "ab", "b", "s9", "s10"]
     program = config("matrix: {sets: {z: a & b, s10: b, s9: c, y: a & c}}").matrix_program
     assert program is not None
     assert [s.name for s in program.sets] == ["s9", "s10", "y", "z"]
@@ -182,7 +182,7 @@ def test_c97_natural_order() -> None:
 def test_c99_c100_expressions() -> None:
     program = config("matrix: {vars: {v.1: d}, sets: {t: d, s: 'a|b & (c | +t)&v.1'}}").matrix_program
     assert program is not None
-    assert program.sets[-1].expression == ModelTerm("d")
+    assert program.sets[0].expression == ModelTerm("d")
     by_name = {s.name: s.expression for s in program.sets}
     assert by_name["s"] == Either(
         (

@@ -188,7 +188,7 @@ def test_c20_strict_makes_them_errors() -> None:
 
 def test_c20_a_misspelt_key_is_shown_with_the_error_that_it_causes() -> None:
     with pytest.raises(ConfigurationError) as caught:
-        loaded("models:\n  m:\n    comand: s ${PORT}\n")
+        loaded("models:\n  m:\n    cmdd: s ${PORT}\n")
     assert any("did you mean cmd?" in str(w) for w in caught.value.warnings)
 
 

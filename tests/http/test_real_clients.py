@@ -1,0 +1,115 @@
+"""The client packages that people use, against a real server that swaps real models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import anthropic
+import openai
+import pytest
+from served_models import Server, serving, write_models
+
+MESSAGE = [{"role": "user", "content": "Who are you?"}]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("models")
+    with serving(write_models(folder), folder / "log") as server:
+        yield server
+
+
+@pytest.fixture
+def client(server: Server) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", timeout=30, max_retries=0) as client:
+        yield client
+
+
+@pytest.fixture
+def claude(server: Server) -> Iterator[anthropic.Anthropic]:
+    with anthropic.Anthropic(base_url=server.url, api_key="none", timeout=30, max_retries=0) as client:
+        yield client
+
+
+def chat(client: openai.OpenAI, model: str) -> str:
+    answer = client.chat.completions.create(model=model, messages=MESSAGE, max_tokens=20)  # type: ignore[call-overload]
+    return str(answer.choices[0].message.content)
+
+
+@pytest.mark.parametrize("model", ["north", "south"])
+def test_openai_chat(client: openai.OpenAI, model: str) -> None:
+    assert f"called {model}" in chat(client, model)
+
+
+@pytest.mark.parametrize("model", ["north", "south"])
+def test_openai_chat_streamed(client: openai.OpenAI, model: str) -> None:
+    stream = client.chat.completions.create(model=model, messages=MESSAGE, max_tokens=20, stream=True)  # type: ignore[call-overload]
+    pieces = [chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices]
+    assert len(pieces) > 5
+    assert f"called {model}" in "".join(pieces)
+
+
+def test_openai_completion(client: openai.OpenAI) -> None:
+    answer = client.completions.create(model="north", prompt="Say", max_tokens=20)
+    assert "called north" in answer.choices[0].text
+
+
+def test_openai_embeddings_by_alias(client: openai.OpenAI) -> None:
+    same, other = (
+        client.embeddings.create(model="embedder", input=text).data[0].embedding
+        for text in ("cat dog", "king")
+    )
+    assert len(same) == len(other) == 128
+    assert same != other
+
+
+def test_openai_responses(client: openai.OpenAI) -> None:
+    assert (
+        "called south"
+        in client.responses.create(model="south", input="Hello", max_output_tokens=20).output_text
+    )
+
+
+def test_openai_responses_streamed(client: openai.OpenAI) -> None:
+    events = client.responses.create(model="north", input="Hello", max_output_tokens=20, stream=True)
+    text = "".join(event.delta for event in events if event.type == "response.output_text.delta")
+    assert "called north" in text
+
+
+@pytest.mark.parametrize("model", ["north", "south"])
+def test_anthropic_messages(claude: anthropic.Anthropic, model: str) -> None:
+    answer = claude.messages.create(model=model, messages=MESSAGE, max_tokens=20)  # type: ignore[arg-type]
+    assert f"called {model}" in answer.content[0].text  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("model", ["north", "south"])
+def test_anthropic_messages_streamed(claude: anthropic.Anthropic, model: str) -> None:
+    with claude.messages.stream(model=model, messages=MESSAGE, max_tokens=20) as stream:  # type: ignore[arg-type]
+        assert f"called {model}" in "".join(stream.text_stream)
+
+
+def test_forty_alternating_requests(client: openai.OpenAI) -> None:
+    for model in ["north", "south"] * 20:
+        assert f"called {model}" in chat(client, model)
+
+
+def test_forty_requests_at_once_each_reach_their_own_model(client: openai.OpenAI) -> None:
+    models = ["north", "south"] * 20
+    with ThreadPoolExecutor(20) as pool:
+        answers = list(pool.map(lambda model: chat(client, model), models))
+    for model, answer in zip(models, answers, strict=True):
+        assert f"called {model}" in answer
+
+
+def test_an_unknown_model_is_the_client_library_s_not_found(
+    client: openai.OpenAI, claude: anthropic.Anthropic
+) -> None:
+    with pytest.raises(openai.NotFoundError):
+        chat(client, "west")
+    with pytest.raises(anthropic.NotFoundError):
+        claude.messages.create(model="west", messages=MESSAGE, max_tokens=20)  # type: ignore[arg-type]
+
+
+def test_the_listing_names_every_model(client: openai.OpenAI) -> None:
+    assert [model.id for model in client.models.list()] == ["east", "north", "south"]
