@@ -51,6 +51,8 @@ class SwapEnded:
 
 @attrs.frozen
 class LeaseGranted:
+    """A caller got what it waited for."""
+
     at: float
     model: ModelId
     waited: float
@@ -59,6 +61,8 @@ class LeaseGranted:
 
 @attrs.frozen
 class LeaseRefused:
+    """A caller was turned away."""
+
     at: float
     model: ModelId
     error: Exception

@@ -13,7 +13,7 @@ from ._matrix_dsl import (
     Together as Together,
 )
 from ._model import ModelConfig as ModelConfig, PeerConfig as PeerConfig
-from ._planner_name import PlannerError as PlannerError, import_planner as import_planner
+from ._planner import import_planner as import_planner, make_planner as make_planner
 from ._problem import (
     ConfigurationError as ConfigurationError,
     Problem as Problem,

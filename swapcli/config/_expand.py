@@ -36,7 +36,6 @@ class Expansion:
 
     macros: tuple[Macro, ...] = ()
     model_macros: dict[str, tuple[Macro, ...]] = attrs.Factory(dict[str, tuple[Macro, ...]])
-    ports: dict[str, int] = attrs.Factory(dict[str, int])
     findings: list[Finding] = attrs.Factory(list[Finding])
 
 
@@ -104,7 +103,6 @@ def _expand_models(
         # Only a look at what they will become: expanded twice, they would take in macros declared too late.
         cmd, proxy = _expanded(scope, model.get("cmd")), _expanded(scope, model["proxy"])
         if has_reference(cmd, "PORT"):
-            expansion.ports[id] = port
             # First in the list is replaced last: what other macros bring in gets its port too.
             scope = Scope([Macro("PORT", port), *macros], budget)
             port += 1

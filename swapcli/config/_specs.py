@@ -6,7 +6,7 @@ import os
 import signal
 from urllib.parse import quote, urlsplit
 
-from swapcore import ModelId, ModelSpec
+from swapcore import ModelId, ModelSpec, RestartPolicy, RestartWhen
 
 from ._command import split_command
 from ._model import ModelConfig
@@ -61,5 +61,13 @@ def _spec(id: str, model: ModelConfig, config: Configuration, priority: int, *, 
         ttl=float(model.ttl) if model.ttl > 0 else None,
         concurrency=model.parallel_limit,
         max_waiting=model.waiting_limit,
+        restart=RestartPolicy(
+            when=RestartWhen(model.restart.policy),
+            intensity=model.restart.intensity,
+            period=float(model.restart.period),
+            backoff=float(model.restart.backoff),
+            backoff_max=float(model.restart.backoff_max),
+        ),
+        pinned=model.pinned,
         priority=priority,
     )

@@ -163,7 +163,8 @@ class _Conversion:
                 self.report(item, "<< takes a map or a list of maps")
                 continue
             self.alias_depth += part is not item or target is not node
-            for name, value in self.value(part, depth + 1).items():
+            # Nothing, where the map is nested too deep.
+            for name, value in (self.value(part, depth + 1) or {}).items():
                 values.setdefault(name, value)
             self.alias_depth -= part is not item or target is not node
         return values

@@ -8,9 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 import anthropic
 import openai
 import pytest
+from anthropic.types import MessageParam
+from openai.types.chat import ChatCompletionMessageParam
 from served_models import Server, serving, write_models
 
-MESSAGE = [{"role": "user", "content": "Who are you?"}]
+QUESTION: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Who are you?"}]
+CLAUDE_QUESTION: list[MessageParam] = [{"role": "user", "content": "Who are you?"}]
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +36,7 @@ def claude(server: Server) -> Iterator[anthropic.Anthropic]:
 
 
 def chat(client: openai.OpenAI, model: str) -> str:
-    answer = client.chat.completions.create(model=model, messages=MESSAGE, max_tokens=20)  # type: ignore[call-overload]
+    answer = client.chat.completions.create(model=model, messages=QUESTION, max_tokens=20)
     return str(answer.choices[0].message.content)
 
 
@@ -44,7 +47,7 @@ def test_openai_chat(client: openai.OpenAI, model: str) -> None:
 
 @pytest.mark.parametrize("model", ["north", "south"])
 def test_openai_chat_streamed(client: openai.OpenAI, model: str) -> None:
-    stream = client.chat.completions.create(model=model, messages=MESSAGE, max_tokens=20, stream=True)  # type: ignore[call-overload]
+    stream = client.chat.completions.create(model=model, messages=QUESTION, max_tokens=20, stream=True)
     pieces = [chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices]
     assert len(pieces) > 5
     assert f"called {model}" in "".join(pieces)
@@ -79,13 +82,13 @@ def test_openai_responses_streamed(client: openai.OpenAI) -> None:
 
 @pytest.mark.parametrize("model", ["north", "south"])
 def test_anthropic_messages(claude: anthropic.Anthropic, model: str) -> None:
-    answer = claude.messages.create(model=model, messages=MESSAGE, max_tokens=20)  # type: ignore[arg-type]
-    assert f"called {model}" in answer.content[0].text  # type: ignore[union-attr]
+    answer = claude.messages.create(model=model, messages=CLAUDE_QUESTION, max_tokens=20)
+    assert f"called {model}" in "".join(block.text for block in answer.content if block.type == "text")
 
 
 @pytest.mark.parametrize("model", ["north", "south"])
 def test_anthropic_messages_streamed(claude: anthropic.Anthropic, model: str) -> None:
-    with claude.messages.stream(model=model, messages=MESSAGE, max_tokens=20) as stream:  # type: ignore[arg-type]
+    with claude.messages.stream(model=model, messages=CLAUDE_QUESTION, max_tokens=20) as stream:
         assert f"called {model}" in "".join(stream.text_stream)
 
 
@@ -108,7 +111,7 @@ def test_an_unknown_model_is_the_client_library_s_not_found(
     with pytest.raises(openai.NotFoundError):
         chat(client, "west")
     with pytest.raises(anthropic.NotFoundError):
-        claude.messages.create(model="west", messages=MESSAGE, max_tokens=20)  # type: ignore[arg-type]
+        claude.messages.create(model="west", messages=CLAUDE_QUESTION, max_tokens=20)
 
 
 def test_the_listing_names_every_model(client: openai.OpenAI) -> None:

@@ -12,9 +12,13 @@ ROOT = Path(__file__).parents[2]
 PURE = {
     "_effects",
     "_errors",
+    "_events",
+    "_fleet",
     "_planner",
     "_queue",
+    "_restart",
     "_scheduler",
+    "_slot",
     "_spec",
     "_states",
     "_statistics",

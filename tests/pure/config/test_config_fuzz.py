@@ -9,6 +9,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given, settings, strategies as st
 from ruamel.yaml import YAML
 
@@ -19,6 +20,7 @@ CASES: list[dict[str, Any]] = YAML(typ="safe", pure=True).load(
     Path(__file__).parents[2] / "data" / "config_cases.yaml"
 )
 TEXTS = [t for c in CASES for t in ([c["yaml"]] if c.get("yaml") else c.get("files", {}).values())]
+CHUNK = 1000  # inputs of one test, so that none takes long enough to look like a hang
 INPUTS = int(os.environ.get("SWAPCLI_FUZZ_INPUTS", "2000"))
 ENVIRON = {
     "T_ROOT": "/opt",
@@ -89,9 +91,10 @@ def mutate(text: str, rng: random.Random) -> str:
     return text
 
 
-def test_mutated_cases() -> None:
-    rng = random.Random(20261121)
-    for _ in range(INPUTS):
+@pytest.mark.parametrize("chunk", range(-(-INPUTS // CHUNK)))
+def test_mutated_cases(chunk: int) -> None:
+    rng = random.Random(chunk)
+    for _ in range(CHUNK):
         texts = [mutate(rng.choice(TEXTS), rng) for _ in range(rng.choice((1, 1, 1, 2)))]
         try:
             check(*texts)

@@ -22,6 +22,7 @@ from swapcli.config import (
     to_specs,
     unsupported,
 )
+from swapcore import RestartPolicy, RestartWhen
 
 RUN = 'cmd: run, proxy: "http://h"'
 """Written ``@`` in the texts below."""
@@ -397,6 +398,11 @@ def test_specs_have_everything_that_starts_a_process() -> None:
         {"A": "1"},
     )
     assert (spec.unload_timeout, spec.priority, spec.check_path) == (7, 4, "/health")
+    assert (spec.restart, spec.pinned) == (RestartPolicy(), False)
+    own = "models: {m: {@, pinned: true, restart: {policy: always, intensity: 5, period: 9, backoff: 0.5}}}"
+    spec = to_specs(config(own))[0]
+    assert spec.pinned
+    assert spec.restart == RestartPolicy(when=RestartWhen.ALWAYS, intensity=5, period=9, backoff=0.5)
 
 
 def test_the_effective_configuration_hides_secrets() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from textwrap import dedent
 
 import pytest
@@ -14,11 +13,9 @@ from swapcli.config import (
     Either,
     Loaded,
     ModelTerm,
-    PlannerError,
     SetTerm,
     Source,
     Together,
-    import_planner,
     load_sources,
 )
 from swapcli.config._natural_order import natural_order
@@ -288,31 +285,3 @@ def test_what_no_planner_name_is(name: str) -> None:
     assert "routing.router.planner: the planner must be" in errors(
         f"routing: {{router: {{planner: '{name}'}}}}"
     )
-
-
-def planner_config(name: str, settings: str = "{}") -> Configuration:
-    return config(f"routing: {{router: {{planner: '{name}', settings: {{planner: {settings}}}}}}}")
-
-
-def test_a_planner_is_imported_from_beside_the_file(tmp_path: Path) -> None:
-    (tmp_path / "cfg_planner_one.py").write_text(
-        "class Mine:\n    def __init__(self, *, size):\n        self.size = size\n"
-    )
-    planner = import_planner(planner_config("cfg_planner_one:Mine", "{size: 4}"), tmp_path)
-    assert vars(planner) == {"size": 4}
-    assert import_planner(planner_config("lru"), tmp_path) is None
-
-
-@pytest.mark.parametrize(
-    ("name", "settings", "reason"),
-    [("cfg_planner_two:Mine", "{sice: 4}", "sice"), ("cfg_planner_two:Other", "{}", "Other"),
-     ("cfg_nowhere:X", "{}", "cfg_nowhere"),
-     ("cfg_planner_bad:X", "{}", "boom"), ("cfg_planner_two:SIZE", "{}", "no class")],
-)  # fmt: skip
-def test_a_planner_that_cannot_be_had(name: str, settings: str, reason: str, tmp_path: Path) -> None:
-    (tmp_path / "cfg_planner_two.py").write_text(
-        "SIZE = 5\nclass Mine:\n    def __init__(self, *, size=1): ...\n"
-    )
-    (tmp_path / "cfg_planner_bad.py").write_text("raise RuntimeError('boom')\n")
-    with pytest.raises(PlannerError, match=reason):
-        import_planner(planner_config(name, settings), tmp_path)

@@ -318,6 +318,8 @@ def test_c29_strings_keep_their_first_line_break_and_tab() -> None:
 
 def test_nesting_is_bounded() -> None:
     assert "nested more than 100 deep" in errors("a: " + "[" * 100_000)
+    merges = ["a0: &a0 {x: 1}"] + [f"a{n}: &a{n} {{<<: *a{n - 1}}}" for n in range(1, 300)]
+    assert "nested more than 100 deep" in errors("\n".join(merges))
     chain = ["a0: &a0 [x]"] + [f"a{n}: &a{n} [*a{n - 1}]" for n in range(1, 300)]
     assert "nested more than 100 deep" in errors("\n".join(chain))
 
