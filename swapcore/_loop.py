@@ -110,8 +110,11 @@ class Loop:
         with self.mailbox.receive as mailbox:
             while not scheduler.is_finished:
                 mail: Mail = nothing
-                with trio.move_on_at(scheduler.next_deadline()):
-                    mail = await mailbox.receive()
+                try:
+                    mail = mailbox.receive_nowait()
+                except trio.WouldBlock:
+                    with trio.move_on_at(scheduler.next_deadline()):
+                        mail = await mailbox.receive()
                 now = trio.current_time()
                 mail(now)
                 if scheduler.next_deadline() <= now:

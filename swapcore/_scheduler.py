@@ -243,17 +243,27 @@ class Scheduler:
             return
         ticket.priority += slot.spec.priority
         ticket.sequence = self._sequence = self._sequence + 1
-        limit, queue = slot.spec.max_waiting, self.fleet.queue
+        queue = self.fleet.queue
         newly_wanted = ticket.model not in queue
         queue.add(ticket)
         self._serve(slot)
         if ticket.run is not None or ticket.model not in queue:
             return  # granted, or turned away
-        if limit is not None and queue.count(ticket.model) > limit:
+        if self._is_overloaded(slot):
             queue.remove(ticket)
-            self._reject(ticket, Overloaded(ticket.model, f"{limit} callers wait for it already"))
+            waiting = queue.count(ticket.model)
+            self._reject(
+                ticket, Overloaded(ticket.model, f"{slot.leases} callers use it and {waiting} wait for it")
+            )
         elif newly_wanted or ticket.priority:
             self._settle()
+
+    def _is_overloaded(self, slot: Slot) -> bool:
+        limit, concurrency = slot.spec.max_waiting, slot.spec.concurrency
+        if limit is None:
+            return False
+        served_at_once = 0 if concurrency is None else max(0, concurrency - slot.leases)
+        return self.fleet.queue.count(slot.id) - served_at_once > limit
 
     def _serve(self, slot: Slot, *, even_if_closed: bool = False) -> None:
         """Grant as many waiting tickets as the model takes right now."""
@@ -534,6 +544,8 @@ class Scheduler:
     # -- asking the planner ----------------------------------------------------
 
     def _ask_next(self, promised: AbstractSet[ModelId]) -> ModelId | None:
+        if not self.fleet.queue:
+            return None
         view = self.fleet.view(self._now, promised=promised)
         while view.waiting:
             try:

@@ -101,7 +101,10 @@ class ModelSpec:
     concurrency: int | None = None
     """Leases held at once; further callers wait. ``None`` is no limit."""
     max_waiting: int | None = None
-    """Callers that may wait at once; one more gets `Overloaded`. ``None`` is no limit."""
+    """Callers in line beyond those that the model would take at once; one more gets `Overloaded`.
+
+    ``None`` is no limit. 0, with a ``concurrency`` of 4: at most 4 callers, whether they wait or not.
+    """
     restart: RestartPolicy = _ON_DEMAND
     """Who starts it again after it failed, and when."""
     pinned: bool = False

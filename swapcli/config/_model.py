@@ -210,10 +210,10 @@ class ModelConfig:
 
     @property
     def waiting_limit(self) -> int:
-        """Requests that may wait for the model at once."""
+        """Requests in line beyond those that the process would get at once."""
         if self.max_waiting is not None:
             return self.max_waiting
-        return self.admission_limit or DEFAULT_MAX_WAITING
+        return DEFAULT_MAX_WAITING if self.admission_limit is None else 0
 
 
 @attrs.frozen

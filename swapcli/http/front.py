@@ -25,8 +25,8 @@ from .credentials import is_allowed
 from .error_answers import BODY_TOO_SLOW, INTERNAL, UNAUTHORIZED, ErrorAnswer, body_too_large
 from .exchange import BodyTooLarge, BodyTooSlow, ClientGone, Exchange
 from .fleet import Fleet
+from .late_pages import LatePages
 from .model_requests import ModelRequests
-from .pages import create_pages
 from .routes import ROUTES, BadPath, Found, NotFound, Redirect, RouteTable, WrongMethod
 from .server_limits import ServerLimits
 from .upstream_pool import UpstreamPool
@@ -40,15 +40,20 @@ _DEFAULT_LIMITS = ServerLimits()
 
 def create_app(
     fleet: Fleet, config: Configuration, pool: UpstreamPool, *, limits: ServerLimits = _DEFAULT_LIMITS
-) -> ASGIFramework:
+) -> Front:
     """Return the ASGI application that serves ``config``'s models.
 
     Args:
       fleet: the supervisor of those models; its ``on_stopping`` must close the pool's connections.
       pool: connections to the models' processes. The caller closes it at the end.
     """
-    pages = create_pages(fleet, config)
-    return Front(ModelRequests(fleet, pool, config), pages, config.api_keys, limits)
+
+    def make_pages() -> ASGIFramework:
+        from .pages import create_pages
+
+        return create_pages(fleet, config)
+
+    return Front(ModelRequests(fleet, pool, config), LatePages(make_pages), config.api_keys, limits)
 
 
 @attrs.define(eq=False)
@@ -56,7 +61,7 @@ class Front:
     """Takes every request; the route table says what becomes of it."""
 
     _models: ModelRequests
-    _pages: ASGIFramework
+    pages: LatePages
     _api_keys: tuple[str, ...]
     _limits: ServerLimits
     _routes: RouteTable = attrs.field(factory=lambda: RouteTable(ROUTES), init=False)
@@ -68,7 +73,7 @@ class Front:
             case "websocket":
                 await self._refuse_websocket(scope, receive, send)
             case "lifespan":
-                await self._pages(scope, receive, send)
+                await _live(receive, send)
 
     async def _serve_http(
         self, scope: HTTPScope, receive: ASGIReceiveCallable, send: ASGISendCallable
@@ -123,18 +128,21 @@ class Front:
             return UNAUTHORIZED
         try:
             limits = self._limits
-            await exchange.read_body(limits.small_body_size if route.page else limits.model_body_size)
+            await exchange.read_body(limits.small_body_size if route.is_ours else limits.model_body_size)
         except BodyTooLarge as error:
             return body_too_large(error.limit)
         except BodyTooSlow:
             return BODY_TOO_SLOW
+        if route.text is not None:
+            await exchange.reply(200, _PLAIN[:1], route.text)
+            return None
         if not route.page:
             return await self._models.serve(exchange, route)
         scope = exchange.scope.copy()
         # What the table found is final: the application matches its own routes on the very same pattern.
         scope["path"] = route.prefix
         scope["state"] = ConnectionState({**scope.get("state", {}), "rest": found.rest})
-        await self._pages(scope, exchange.replay, exchange.send)
+        await self.pages(scope, exchange.replay, exchange.send)
         return None
 
     async def _refuse_websocket(
@@ -155,6 +163,17 @@ class Front:
             }
         )
         await send({"type": "websocket.http.response.body", "body": text, "more_body": False})
+
+
+async def _live(receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+    """The lifespan protocol: there is nothing to set up, and nothing to tear down."""
+    while True:
+        match (await receive())["type"]:
+            case "lifespan.startup":
+                await send({"type": "lifespan.startup.complete"})
+            case _:
+                await send({"type": "lifespan.shutdown.complete"})
+                return
 
 
 def _origin_form(target: bytes) -> bytes:

@@ -39,9 +39,6 @@ class Pages:
     async def running(self) -> Response:
         return _json(running_models(self.config, self.fleet.state_of))
 
-    async def health(self) -> Response:
-        return _text("OK")
-
     async def root(self) -> Response:
         return Response(
             '<a href="/ui">Found</a>.\n\n',

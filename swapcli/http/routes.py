@@ -22,8 +22,15 @@ class Route:
     pattern: str
     page: str = ""
     """Name of the view in `pages.Pages` that answers; empty: the model that the request names."""
+    text: bytes | None = None
+    """The whole answer, for what must work before, and without, anything else."""
     needs_key: bool = True
     """Where API keys are configured, one is needed."""
+
+    @property
+    def is_ours(self) -> bool:
+        """This server answers it itself."""
+        return bool(self.page) or self.text is not None
 
     @property
     def prefix(self) -> str:
@@ -87,8 +94,8 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/models", "models"),
     Route("GET", "/running", "running"),
     Route("GET", "/unload", "unload_by_get"),
-    Route("GET", "/health", "health", needs_key=False),
-    Route("GET", "/wol-health", "health", needs_key=False),
+    Route("GET", "/health", text=b"OK", needs_key=False),
+    Route("GET", "/wol-health", text=b"OK", needs_key=False),
     Route("GET", "/", "root", needs_key=False),
     Route("POST", "/api/models/unload", "unload_all"),
     Route("POST", "/api/models/unload/{rest...}", "unload_one"),

@@ -50,8 +50,8 @@ class LruPlanner(SwapPlanner):
        the answer stays the same while the target waits for it;
     4. a model that is being loaded for somebody.
 
-    A pinned model never goes: one in *pinned*, or pinned in the supervisor. Once such models hold every place,
-    all others are refused.
+    A pinned model never goes: one in *pinned*, or pinned in the supervisor. Once
+    such models hold every place, all others are refused.
 
     Raises:
       ValueError: *limit* is no whole number of 1 or more, or *pinned* is one text instead of several.
@@ -61,14 +61,15 @@ class LruPlanner(SwapPlanner):
     pinned: frozenset[ModelId] = attrs.field(default=frozenset[ModelId](), converter=_names)
 
     def evictions(self, target: ModelId, view: FleetView) -> SwapPlan | Refusal:
-        others = [model for model in view.running if model != target]
+        others = [view_of(model, view) for model in view.running if model != target]
+        if target in view.running:  # it has its place; who leaves anyway is not in its way
+            others = [model for model in others if model.state is not ProcState.STOPPING]
         excess = len(others) + 1 - self.limit
         if excess <= 0:
             return SwapPlan(reason=f"{target} has one of {self.limit} places")
-        seen = [view_of(model, view) for model in others]
-        evictable = [model for model in seen if not self._stays(model)]
+        evictable = [model for model in others if not self._stays(model)]
         if len(evictable) < excess:
-            names = ", ".join(model.id for model in seen if self._stays(model))
+            names = ", ".join(model.id for model in others if self._stays(model))
             places = "the only place is" if self.limit == 1 else f"all {self.limit} places are"
             return Refusal(f"{places} held by pinned models: {names}")
         evict = tuple(model.id for model in sorted(evictable, key=_rank)[:excess])

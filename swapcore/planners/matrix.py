@@ -84,9 +84,12 @@ class MatrixPlanner(SwapPlanner):
 
         Args:
           stopping: those of *running* that go anyway. They cost nothing, and decide only between equal costs.
-          pinned: those of *running* that may not go. They are evicted only if the target fits with no choice else.
+          pinned: those of *running* that may not go. As few of them as possible are evicted, at any cost.
         """
-        others = [model for model in running if model != target]
+        leaving = (
+            stopping if target in running else ()
+        )  # they are not in the way of what runs beside them already
+        others = [model for model in running if model != target and model not in leaving]
         worth = self._worth(target, others, stopping, pinned)
         most = sum(worth.values())
         best, chosen, kept = 0, None, 0
@@ -112,7 +115,7 @@ class MatrixPlanner(SwapPlanner):
     ) -> Mapping[int, int]:
         """Say what it is worth to have each model in the choice.
 
-        The target outweighs everything, a pinned model all that are not pinned, and a cost of 1 the stopping ones.
+        The target outweighs everything, a pinned model all that are not, a cost of 1 all that are stopping.
         """
         scale = len(others) + 1
         worth = {model: 1 if model in stopping else self._cost(model) * scale for model in others}
@@ -161,8 +164,8 @@ class MatrixPlanner(SwapPlanner):
         fixed = [
             m.id for m in seen if m.id in view.promised or (m.leases and m.state is not ProcState.STOPPING)
         ]
-        # Who excludes a pinned model is refused, and hears of it when it is named. Whether several pinned ones
-        # exclude somebody takes a search.
+        # Who excludes a pinned model is refused, and hears of it when it is named. Only a search tells who
+        # excludes several of them.
         not_refused = self._beside_each(pinned) if len(pinned) < 2 else 0
         # An overdue target that was named in vain keeps others out of its room already. To name another that
         # excludes it is of no use, nor is it to name one that excludes a model that cannot go now.
@@ -182,7 +185,7 @@ class MatrixPlanner(SwapPlanner):
         return None
 
     def _beside_each(self, models: Iterable[ModelId]) -> int:
-        """Return who is in an alternative with one of *models*, for each of them; everybody if there are none."""
+        """Return who is in some alternative with each one of *models*; everybody if there are none."""
         beside = (self._stranger << 1) - 1
         for model in models:
             beside &= self._companions.get(self._bit(model), 0)

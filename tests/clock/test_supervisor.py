@@ -378,10 +378,28 @@ async def test_concurrency_limit_lets_the_rest_wait_and_max_waiting_refuses(
             nursery.start_soon(use, supervisor, A, 10)
         await wait_all_tasks_blocked()
         assert supervisor.statistics().models[A] == swapcore.ModelStatistics(ProcState.READY, 2, 3)
-        with pytest.raises(swapcore.Overloaded, match="a: 3 callers"):
+        with pytest.raises(swapcore.Overloaded, match="a: 2 callers use it and 3 wait"):
             await supervisor.load(A)
         await supervisor.wait_idle()
         assert trio.current_time() == pytest.approx(1 + 3 * 10)
+
+
+async def test_with_no_room_to_wait_the_limit_counts_those_who_wait_for_the_load(
+    autojump_clock: MockClock,
+) -> None:
+    specs = [ModelSpec(A, concurrency=2, max_waiting=0)]
+    async with (
+        swapcore.open_supervisor(specs, launch=FakeServers()) as supervisor,
+        trio.open_nursery() as nursery,
+    ):
+        for _ in range(2):
+            nursery.start_soon(use, supervisor, A, 10)
+        await wait_all_tasks_blocked()
+        await _expect(swapcore.Overloaded, supervisor, A)
+        await trio.sleep(5)
+        await _expect(swapcore.Overloaded, supervisor, A)
+        await trio.sleep(6.5)
+        await supervisor.load(A)
 
 
 async def test_close_turns_waiters_away_and_leaves_leases_alone(autojump_clock: MockClock) -> None:

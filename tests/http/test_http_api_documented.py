@@ -21,7 +21,7 @@ ROWS = {
 def test_every_route_is_documented(route: Route) -> None:
     documented = [third for method, path, third in ROWS if (method, path) == (route.method, route.pattern)]
     assert len(documented) == 1
-    if not route.page:
+    if not route.is_ours:
         expected = "the same" if route.upstream_path == route.pattern else route.upstream_path
         assert documented[0] == expected
 

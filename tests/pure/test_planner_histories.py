@@ -81,39 +81,36 @@ class NamingEverybody(SwapPlanner):
         return self.planner.evictions(target, view)
 
 
-def simulation_of(
-    planner: SwapPlanner,
-    seed: int,
-    max_wait: float,
-    residency: float,
-    times: tuple[float, float],
-    crashing: bool,
-) -> Simulation:
-    random = Random(seed)
-    lives = {model: Random(seed + at) for at, model in enumerate("ab")} if crashing else {}
+@attrs.frozen
+class Fleet:
+    """What a history is played with."""
 
-    def crash_after(run: Run) -> float:
-        return lives[run.model].choice([inf, 0.0, 3.0, 30.0]) if run.model in lives else inf
+    seed: int
+    max_wait: float
+    residency: float
+    times: tuple[float, float]
+    crashing: bool
 
-    one_way = PLANNERS["groups"] in (planner, getattr(planner, "planner", None))
-    simulation = (OneWaySimulation if one_way else Simulation)(
-        [ModelSpec(model, concurrency=random.choice([None, 1, 2])) for model in MODELS],
-        planner,
-        SchedulingPolicy(max_wait=max_wait, min_residency=residency),
-        load_seconds=times[0],
-        stop_seconds=times[1],
-        crash_after=crash_after,
-    )
-    random_traffic(simulation, random, calls=150, span=random.choice([50.0, 400.0]))
-    simulation.play()
-    return simulation
+    def simulate(self, planner: SwapPlanner) -> Simulation:
+        random = Random(self.seed)
+        lives = {model: Random(self.seed + at) for at, model in enumerate("ab")} if self.crashing else {}
 
+        def crash_after(run: Run) -> float:
+            return lives[run.model].choice([inf, 0.0, 3.0, 30.0]) if run.model in lives else inf
 
-def state(simulation: Simulation, model: ModelId) -> ProcState:
-    return simulation.scheduler.fleet.slots[model].state
+        one_way = PLANNERS["groups"] in (planner, getattr(planner, "planner", None))
+        return (OneWaySimulation if one_way else Simulation)(
+            [ModelSpec(model, concurrency=random.choice([None, 1, 2])) for model in MODELS],
+            planner,
+            SchedulingPolicy(max_wait=self.max_wait, min_residency=self.residency),
+            load_seconds=self.times[0],
+            stop_seconds=self.times[1],
+            crash_after=crash_after,
+        )
 
 
-HISTORIES = given(
+FLEETS = st.builds(
+    Fleet,
     seed=st.integers(0, 2**32),
     max_wait=st.sampled_from([3.0, 10.0, 120.0, inf]),
     residency=st.sampled_from([0.0, 8.0]),
@@ -122,25 +119,26 @@ HISTORIES = given(
 )
 
 
+def state(simulation: Simulation, model: ModelId) -> ProcState:
+    return simulation.scheduler.fleet.slots[model].state
+
+
 @pytest.mark.parametrize("planner", PLANNERS.values(), ids=PLANNERS)
-@settings(deadline=None, max_examples=15)
-@HISTORIES
+@settings(deadline=None, max_examples=25)
+@given(fleet=FLEETS)
 def test_everybody_is_answered_and_nothing_runs_beside_what_it_excludes(
-    planner: SwapPlanner,
-    seed: int,
-    max_wait: float,
-    residency: float,
-    times: tuple[float, float],
-    crashing: bool,
+    planner: SwapPlanner, fleet: Fleet
 ) -> None:
-    simulation = simulation_of(planner, seed, max_wait, residency, times, crashing)  # checks every launch
+    simulation, random = fleet.simulate(planner), Random(fleet.seed)
+    random_traffic(simulation, random, calls=150, span=random.choice([50.0, 400.0]))
+    simulation.play(until=10_000)  # checks every launch
     simulation.assert_at_rest()
     assert len(simulation.finished) == 150
     for caller in simulation.finished:
         match caller.error:
             case None | Unloaded() | StartFailed() | BackingOff() | Pinned() | UnknownModel():
                 pass
-            case PlannerFailed():  # pins come and go in these histories
+            case PlannerFailed():  # models are pinned now and then in these histories
                 assert isinstance(planner, LruPlanner)
                 assert "held by pinned models" in str(caller.error)
             case other:
@@ -148,26 +146,32 @@ def test_everybody_is_answered_and_nothing_runs_beside_what_it_excludes(
 
 
 @pytest.mark.parametrize("planner", PLANNERS.values(), ids=PLANNERS)
-@settings(deadline=None, max_examples=15)
-@HISTORIES
-def test_whom_a_planner_passes_over_could_not_have_got_in(
-    planner: SwapPlanner,
-    seed: int,
-    max_wait: float,
-    residency: float,
-    times: tuple[float, float],
-    crashing: bool,
-) -> None:
-    ours = simulation_of(planner, seed, max_wait, residency, times, crashing)
-    plain = simulation_of(NamingEverybody(planner), seed, max_wait, residency, times, crashing)
-
-    def fates(simulation: Simulation) -> Sequence[tuple[object, ...]]:
+@settings(deadline=None, max_examples=25)
+@given(fleet=FLEETS)
+def test_whom_a_planner_passes_over_could_not_have_got_in(planner: SwapPlanner, fleet: Fleet) -> None:
+    def fates(planner: SwapPlanner) -> Sequence[tuple[object, ...]]:
+        simulation, random = fleet.simulate(planner), Random(fleet.seed)
+        when, span = 0.0, random.choice([50.0, 400.0])
+        for _ in range(150):
+            if random.random() < 0.6:
+                when += random.expovariate(150 / span)
+            simulation.call_at(
+                when,
+                random.choice(MODELS),
+                hold=random.choice([0.0, 0.5, 3.0, 12.0]),
+                patience=random.choice([inf, inf, inf, 0.0, 2.0, 20.0]),
+                priority=random.choice([0, 0, 0, 1, 5]),
+            )
+            if random.random() < 0.02:
+                simulation.unload_at(when + random.random() * 5, random.choice(MODELS), random.random() < 0.5)
+        simulation.play(until=10_000)
+        simulation.assert_at_rest()
         return sorted(
-            (caller.ticket.sequence, caller.ticket.model, caller.granted_at or inf, str(caller.error))
+            (caller.asked_at, caller.ticket.sequence, caller.granted_at or inf, str(caller.error))
             for caller in simulation.finished
         )
 
-    assert fates(ours) == fates(plain)
+    assert fates(planner) == fates(NamingEverybody(planner))
 
 
 @pytest.mark.parametrize(
@@ -180,7 +184,7 @@ def test_whom_a_planner_passes_over_could_not_have_got_in(
     ids=["groups", "matrix", "lru"],
 )
 def test_the_wait_for_the_places_of_hot_models_is_bounded(planner: SwapPlanner, hot: list[ModelId]) -> None:
-    """Two requests a second of 4 s each for every hot model, a cold one once a minute, 10 s a swap, for an hour."""
+    """Two requests a second of 4 s for each hot model, one a minute for a cold one, 10 s a swap, an hour."""
     simulation = Simulation(
         [ModelSpec(model) for model in MODELS],
         planner,
@@ -235,6 +239,21 @@ def test_l108_a_forbidden_pair_that_runs_is_resolved_by_the_next_request() -> No
     assert again.granted_at == pytest.approx(31), "after b was gone"
     assert state(simulation, A) is ProcState.READY
     assert state(simulation, B) is ProcState.STOPPED
+
+
+def test_a_model_that_was_loaded_is_used_although_another_still_stops() -> None:
+    """Three take turns in two places: whoever is ready must not be stopped unused for the next in line."""
+    simulation = Simulation(
+        [ModelSpec(model) for model in MODELS],
+        LruPlanner(2),
+        SchedulingPolicy(max_wait=3),
+        load_seconds=1,
+        stop_seconds=6,
+    )
+    callers = [simulation.call_at(n / 10, MODELS[n % 3], hold=2) for n in range(12)]
+    simulation.play(until=200)
+    simulation.assert_at_rest()
+    assert all(caller.granted_at is not None for caller in callers)
 
 
 def test_all_places_pinned_is_refused_at_once() -> None:

@@ -367,7 +367,7 @@ def test_a_models_own_start_deadline_is_honoured() -> None:
 
 @pytest.mark.parametrize(
     ("keys", "parallel", "waiting", "in_all"),
-    [("ttl: 0", 10, 256, None), ("concurrencyLimit: 3", 3, 3, 3), ("concurrencyLimit: -1", 10, 256, None),
+    [("ttl: 0", 10, 256, None), ("concurrencyLimit: 3", 3, 0, 3), ("concurrencyLimit: -1", 10, 256, None),
      ("maxWaiting: 7", 10, 7, None), ("concurrencyLimit: 3, maxWaiting: 0", 3, 0, None)],
 )  # fmt: skip
 def test_how_many_requests_run_and_wait(keys: str, parallel: int, waiting: int, in_all: int | None) -> None:

@@ -158,6 +158,14 @@ def test_c95_everything_is_reported() -> None:
     assert len(text.splitlines()) == 7
 
 
+def test_c94_c98_only_sets_are_needed_and_not_every_model_is_in_one() -> None:
+    found = loaded("matrix: {sets: {s: a & b}}")
+    assert not found.warnings
+    assert found.config.matrix_program is not None
+    assert found.config.matrix_program.costs == {}
+    assert found.config.resolve("c") == "c"
+
+
 def test_c96_costs() -> None:
     program = config("matrix: {vars: {x: a}, evict_costs: {x: 5, b: 2.9}, sets: {s: x & b}}").matrix_program
     assert program is not None
