@@ -26,7 +26,7 @@ def first_in_line(view: FleetView, hopeless: Callable[[ModelId], bool], *, all_a
     Args:
       hopeless: whether naming the model would change nothing. Asked about models that do not run only: naming
         one that does protects it, in this round, from those behind it.
-      all_are: every model that does not run is hopeless, so there is no need to walk the line.
+      all_are: every model in line that does not run is hopeless, so there is no need to walk the line.
     """
     running = frozenset(view.running)
     if all_are and not any(model in view.waiting for model in running):

@@ -69,7 +69,8 @@ class GroupsPlanner(SwapPlanner):
         stuck = {self.group_of(model) for model in named_in_vain(view)}
         if not stuck:
             return super().choose_next(view)
-        all_are = len(stuck) == len(self._clears)
+        others = (m for name, group in self.groups.items() if name not in stuck for m in group.members)
+        all_are = DEFAULT_GROUP in stuck and not any(model in view.waiting for model in others)
         return first_in_line(view, lambda model: self.group_of(model) in stuck, all_are=all_are)
 
 

@@ -10,7 +10,7 @@ from .._planner import SwapPlan, SwapPlanner
 from .._spec import ModelId
 from .._states import ProcState
 from .._view import FleetView, ModelView
-from ._alternatives import Node, Search, companions, compile_sets, union
+from ._alternatives import Node, Search, bits, companions, compile_sets, union
 from ._in_line import named_in_vain, view_of
 from .expressions import AllOf, AnyOf, Expression, Model
 
@@ -51,6 +51,7 @@ class MatrixPlanner(SwapPlanner):
 
     sets: Mapping[str, Expression]
     costs: Mapping[ModelId, int] = attrs.field(factory=dict[ModelId, int])
+    _models: Sequence[ModelId] = attrs.field(init=False, repr=False, eq=False)
     _bit_of: Mapping[ModelId, int] = attrs.field(init=False, repr=False, eq=False)
     # In the order in which they are tried.
     _nodes: Mapping[str, Node] = attrs.field(init=False, repr=False, eq=False)
@@ -63,10 +64,11 @@ class MatrixPlanner(SwapPlanner):
         for model, cost in self.costs.items():
             if cost < 1:
                 raise ValueError(f"the cost of {model!r} must be 1 or more, not {cost!r}")
-        models = dict.fromkeys(model for expression in self.sets.values() for model in _models(expression))
+        models = list(dict.fromkeys(m for expression in self.sets.values() for m in _models(expression)))
         bit_of = {model: 1 << at for at, model in enumerate(models)}
         nodes = compile_sets(self.sets, bit_of)
         sets_with = {m: [name for name, node in nodes.items() if node.members & bit_of[m]] for m in models}
+        object.__setattr__(self, "_models", models)
         object.__setattr__(self, "_bit_of", bit_of)
         object.__setattr__(self, "_nodes", nodes)
         object.__setattr__(self, "_companions", companions(nodes.values()))
@@ -171,9 +173,9 @@ class MatrixPlanner(SwapPlanner):
         # excludes it is of no use, nor is it to name one that excludes a model that cannot go now.
         hopeless = not_refused & ~self._beside_each(fixed)
         hopeless_if_overdue = not_refused & ~self._beside_any(in_vain) if in_vain else 0
-        everybody = self._beside_each(())
-        if hopeless & hopeless_if_overdue == everybody and not any(m in view.waiting for m in running):
-            return None
+        few = self._few(self._beside_each(()) & ~(hopeless & hopeless_if_overdue))
+        if few is not None and not any(model in view.waiting for model in (*few, *running)):
+            return None  # nobody to be found, however long the line
         passed_over: set[ModelId] = set()
         for model in view.overdue:
             if model in running or not self._bit(model) & hopeless_if_overdue:
@@ -183,6 +185,12 @@ class MatrixPlanner(SwapPlanner):
             if model in running or not (model in passed_over or self._bit(model) & hopeless):
                 return model
         return None
+
+    def _few(self, models: int) -> Sequence[ModelId] | None:
+        """Name *models* if it is quicker to ask about each of them than to walk the line; else ``None``."""
+        if models & self._stranger or models.bit_count() > 32:
+            return None
+        return [self._models[bit.bit_length() - 1] for bit in bits(models)]
 
     def _beside_each(self, models: Iterable[ModelId]) -> int:
         """Return who is in some alternative with each one of *models*; everybody if there are none."""

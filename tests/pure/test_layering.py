@@ -1,4 +1,4 @@
-"""Imports point inward: the pure ring knows no trio, the library no web and no YAML, the CLI no private name."""
+"""Imports point inward: the pure ring knows no trio, the library no web, the CLI no private name of it."""
 
 from __future__ import annotations
 
