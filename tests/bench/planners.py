@@ -1,4 +1,4 @@
-"""What a decision costs: of a matrix with few and with many combinations, and of each planner with a long line."""
+"""What a decision costs: of a matrix with few and many combinations, of each planner with a long line."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ import pytest
 from real_children import free_port
 from served_models import Server, serving
 
-# PORT SECONDS MANNER: streams a line every 50 ms for so long, starts a stubborn child, may be stubborn itself.
+# PORT SECONDS MANNER: streams a line every 50 ms for so long, starts a stubborn child, may be stubborn too.
 MODEL = """
 import http.server, os, signal, subprocess, sys, time
 class Handler(http.server.BaseHTTPRequestHandler):
