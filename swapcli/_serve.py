@@ -37,7 +37,6 @@ NOT_YET = (
     "metricsMaxInMemory",
     "models.*.compat.ignoreWebsockets",
     "models.*.filters",
-    "models.*.liveness",
     "models.*.sendLoadingState",
     "models.*.timeouts.expectContinue",
     "models.*.timeouts.idleConn",

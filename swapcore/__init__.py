@@ -7,6 +7,7 @@ model, ``async with supervisor.lease("qwen") as endpoint:`` is the whole of it.
 from ._errors import (
     BackingOff as BackingOff,
     Closed as Closed,
+    Hung as Hung,
     ModelError as ModelError,
     Overloaded as Overloaded,
     Pinned as Pinned,
@@ -42,7 +43,7 @@ from ._planner import (
 )
 from ._restart import RestartPolicy as RestartPolicy, RestartWhen as RestartWhen
 from ._scheduler import SchedulingPolicy as SchedulingPolicy
-from ._spec import Endpoint as Endpoint, ModelId as ModelId, ModelSpec as ModelSpec
+from ._spec import Endpoint as Endpoint, Liveness as Liveness, ModelId as ModelId, ModelSpec as ModelSpec
 from ._states import ProcState as ProcState
 from ._statistics import ModelStatistics as ModelStatistics, Statistics as Statistics
 from ._supervisor import Supervisor as Supervisor, Waiting as Waiting, open_supervisor as open_supervisor

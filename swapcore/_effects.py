@@ -21,6 +21,12 @@ class Run:
     idle_since: float = 0.0
     """When it became ready or was last released, whichever is later."""
     stop_asked_at: float = 0.0
+    busy_since: float = 0.0
+    """When the first of the leases that are held now was granted."""
+    heard_at: float = 0.0
+    """When it last produced something for a caller, as far as callers tell."""
+    failure: Exception | None = None
+    """Why it is being stopped although nobody asked for that: it hangs."""
 
     @property
     def model(self) -> ModelId:

@@ -46,6 +46,10 @@ class StartTimeout(StartFailed):
     """The process did not become ready within its ``start_timeout``."""
 
 
+class Hung(ModelError):
+    """The process was ready, and stopped answering, or producing anything, while it was in use."""
+
+
 class Unloaded(ModelError):
     """The model was unloaded, or taken out of the configuration, while the caller waited."""
 

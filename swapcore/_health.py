@@ -111,6 +111,20 @@ def _request(endpoint: Endpoint, path: str) -> bytes:
     return ("\r\n".join(head) + "\r\n\r\n").encode("ascii", "replace")
 
 
+async def what_is_wrong(endpoint: Endpoint, path: str) -> str | None:
+    """Ask once whether a server that was healthy still is: ``None``, or what is wrong, in words.
+
+    Any answer is a sign of life but those of 500 and above; of these, 503 only says that it is busy.
+    Takes 5 s at most. Cancellation: the connection is closed.
+    """
+    tls = _system_tls() if endpoint.scheme == "https" else None
+    answer = await _probe(endpoint, _request(endpoint, path), tls)
+    status = answer.removeprefix("answers ")
+    if status.isdigit() and (int(status) < 500 or int(status) == 503):
+        return None
+    return f"its health check: {answer}"
+
+
 async def _probe(endpoint: Endpoint, request: bytes, tls: ssl.SSLContext | None) -> str:
     """Ask once and say, in words, what came of it."""
     addresses = addresses_of(endpoint)

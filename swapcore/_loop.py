@@ -13,9 +13,10 @@ import attrs
 import trio
 
 from ._effects import Announce, Check, Effect, Grant, Launch, Reject, Run, Stop, Ticket
-from ._errors import Closed, StartFailed, StartTimeout
+from ._errors import Closed, Hung, StartFailed
 from ._feed import Feed
 from ._launch import Launcher
+from ._life import Life
 from ._logs import ModelLog, writing_to
 from ._planner import SwapPlanner
 from ._scheduler import Scheduler
@@ -246,7 +247,13 @@ class Loop:
         with scope:
             try:
                 with writing_to(self.logs[run.model]):
-                    await self._launch_and_wait(run)
+                    await Life(
+                        run,
+                        self.logs[run.model],
+                        self._launch,
+                        lambda endpoint: self._report(run, BecameReady(endpoint)),
+                        lambda error: self._report_hang(run, error),
+                    ).live()
             except* Exception as group:  # a dead model never takes its siblings along
                 error = _only(group)
                 logger.warning("%s", error)
@@ -255,24 +262,14 @@ class Loop:
                 with suppress(Closed):
                     self._report(run, Exited(error))
 
+    def _report_hang(self, run: Run, error: Hung) -> None:
+        logger.warning("%s", error)
+        self.mailbox.post(lambda now: self._apply(self.scheduler.on_hung(run, error, now)))
+
     def _report(self, run: Run, event: BecameReady | Exited) -> None:
+        if isinstance(event, BecameReady):
+            logger.info("%s is ready at %s", run.model, event.endpoint.url)
         self.mailbox.post(lambda now: self._apply(self.scheduler.on_process(run, event, now)))
-
-    async def _launch_and_wait(self, run: Run) -> None:
-        spec, endpoint = run.spec, None
-        async with trio.open_nursery() as nursery:
-            with trio.move_on_after(spec.start_timeout):
-                endpoint = await nursery.start(partial(self._launch, spec))
-            if endpoint is None:
-                raise self._start_timeout(spec)
-            logger.info("%s is ready at %s", run.model, endpoint.url)
-            self._report(run, BecameReady(endpoint))
-
-    def _start_timeout(self, spec: ModelSpec) -> StartTimeout:
-        error = StartTimeout(spec.id, f"not ready after {spec.start_timeout:g} s")
-        if lines := self.logs[spec.id].tail():
-            error.add_note("last output:\n" + "\n".join(lines))
-        return error
 
 
 def nothing(now: float) -> None:

@@ -141,6 +141,15 @@ class Scheduler:
                 self._exited(slot, run, before, error)
         return self._take_effects()
 
+    def on_hung(self, run: Run, error: Exception, now: float) -> Sequence[Effect]:
+        """*run* does not answer any more: it is stopped, and that counts as a crash."""
+        self._now = now
+        slot = self.fleet.slots.get(run.model)
+        if slot is not None and slot.run is run and slot.state is ProcState.READY:
+            run.failure = error
+            self._stop(slot, str(error))
+        return self._take_effects()
+
     def on_checked(self, check: Check, error: StartFailed | None, now: float) -> Sequence[Effect]:
         """The launcher's answer about a model that room would have to be made for."""
         self._now = now
@@ -284,6 +293,8 @@ class Scheduler:
             if ticket.automatic:
                 continue  # it runs, which is all that was wanted
             ticket.run, ticket.granted_at = run, self._now
+            if run.leases == 0:
+                run.busy_since = self._now
             run.leases += 1
             room -= 1
             self._effects.append(Grant(ticket, endpoint))
@@ -330,7 +341,10 @@ class Scheduler:
         slot.cut_at = inf
         del fleet.occupied[model]
         fleet.version += 1
-        if before is ProcState.STOPPING:
+        if run.failure is not None:
+            self._announce(Crashed(self._now, model, run.failure))
+            self._failed(slot, run.failure, was_ready=True)
+        elif before is ProcState.STOPPING:
             slot.stop_seconds = smoothed(slot.stop_seconds, self._now - run.stop_asked_at)
         elif before is ProcState.READY:
             self._announce(Crashed(self._now, model, error))

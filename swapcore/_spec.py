@@ -65,7 +65,21 @@ class Endpoint:
         return self._parts.query
 
 
+@attrs.frozen(kw_only=True)
+class Liveness:
+    """Watching a process that is ready. Seconds on the trio clock; 0 is off."""
+
+    every: float = 0.0
+    """Pause between probes, each of which asks ``check_path`` and has as long to be answered.
+
+    No answer, or one of 500 and above other than 503 (busy), is a hang.
+    """
+    silent: float = 0.0
+    """In use for so long without output and without anything for a caller (`Supervisor.heard`): a hang."""
+
+
 _ON_DEMAND = RestartPolicy()
+_NO_WATCH = Liveness()
 
 
 @attrs.frozen(kw_only=True)
@@ -89,7 +103,7 @@ class ModelSpec:
     check_path: str | None = "/health"
     """Ready once a GET of this path (after the URL's own path) answers 200; ``None``: ready once spawned."""
     start_timeout: float = 120.0
-    """How long a start may take, from spawn to ready, before it is abandoned."""
+    """How long a start may go on without becoming ready or writing any output, before it is abandoned."""
     unload_timeout: float = 10.0
     """How long a stop may take before the process and its descendants are killed."""
     stop_command: tuple[str, ...] = attrs.field(default=(), converter=tuple[str, ...])
@@ -105,6 +119,10 @@ class ModelSpec:
 
     ``None`` is no limit. 0, with a ``concurrency`` of 4: at most 4 callers, whether they wait or not.
     """
+    start_timeout_max: float | None = None
+    """While it writes output, a start may take up to this; ``None``: five times ``start_timeout``."""
+    liveness: Liveness = _NO_WATCH
+    """How a hang is noticed once it is ready."""
     restart: RestartPolicy = _ON_DEMAND
     """Who starts it again after it failed, and when."""
     pinned: bool = False

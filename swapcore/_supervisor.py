@@ -136,6 +136,12 @@ class Supervisor:
             self._slot(model)
         await self._loop.unload(models or tuple(self.specs), drain)
 
+    def heard(self, model: ModelId) -> None:
+        """Tell that *model* has just produced something for a caller; see `Liveness.silent`."""
+        run = self._loop.scheduler.fleet.run_of(model)
+        if run is not None:
+            run.heard_at = trio.current_time()
+
     def pin(self, model: ModelId) -> None:
         """Protect *model*, whenever it runs, from eviction and from its ttl. Raises `UnknownModel`.
 

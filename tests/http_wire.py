@@ -332,6 +332,9 @@ class StubFleet:
         async with self.lease(model):
             self.calls.append(("load", model))
 
+    def heard(self, model: ModelId) -> None:
+        pass
+
     async def unload(self, *models: ModelId) -> None:
         await trio.lowlevel.checkpoint()
         self.calls.append(("unload", *models))

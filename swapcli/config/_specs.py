@@ -6,7 +6,7 @@ import os
 import signal
 from urllib.parse import quote, urlsplit
 
-from swapcore import ModelId, ModelSpec, RestartPolicy, RestartWhen
+from swapcore import Liveness, ModelId, ModelSpec, RestartPolicy, RestartWhen
 
 from ._command import split_command
 from ._model import ModelConfig
@@ -61,6 +61,7 @@ def _spec(id: str, model: ModelConfig, config: Configuration, priority: int, *, 
         ttl=float(model.ttl) if model.ttl > 0 else None,
         concurrency=model.parallel_limit,
         max_waiting=model.waiting_limit,
+        liveness=Liveness(every=float(model.liveness.every), silent=float(model.liveness.silent)),
         restart=RestartPolicy(
             when=RestartWhen(model.restart.policy),
             intensity=model.restart.intensity,

@@ -7,6 +7,7 @@ from math import inf
 
 import attrs
 import trio
+from hypercorn.typing import ASGISendCallable, ASGISendEvent
 
 from swapcli.config import Configuration
 from swapcore import ModelId, Overloaded, SwapcoreError
@@ -100,7 +101,7 @@ class ModelRequests:
                         request,
                         endpoint,
                         self._pool,
-                        exchange.send,
+                        self._watched_send(model, exchange),
                         nursery=nursery,
                         with_trailers=exchange.takes_trailers,
                     )
@@ -124,6 +125,17 @@ class ModelRequests:
             except SwapcoreError as error:
                 return self._refusal(model, error)
             await trio.sleep(_RECONNECT_PAUSE)
+
+    def _watched_send(self, model: ModelId, exchange: Exchange) -> ASGISendCallable:
+        """The client's side; where a silent model is to be noticed, what passes is a sign of life."""
+        if not self._config.models[model].liveness.silent:
+            return exchange.send
+
+        async def send(message: ASGISendEvent) -> None:
+            self._fleet.heard(model)
+            await exchange.send(message)
+
+        return send
 
     def _refusal(self, model: ModelId, error: SwapcoreError) -> ErrorAnswer:
         if isinstance(error, Overloaded) and self._config.models[model].admission_limit is not None:

@@ -261,6 +261,45 @@ def test_who_is_overdue_is_named_so_that_busy_models_are_closed_for_it() -> None
     assert planner.choose_next(named) == B, "d excludes c, which is ahead of it"
 
 
+def test_who_is_overdue_is_named_if_it_fits_beside_one_that_was_named_in_vain() -> None:
+    planner = MatrixPlanner({"s": a & b, "t": c & d | e})
+    busy = ModelView(A, state=ProcState.READY, leases=1)
+    view = fleet(busy, waiting=[C, D, E], overdue=[C, D, E])
+    one = FleetView(
+        running=view.running, waiting=[E, D], overdue=[E, D], promised=frozenset({C}), models=view.models
+    )
+    assert planner.choose_next(one) == D, "it may hold room beside c; e could not"
+    two = FleetView(running=view.running, waiting=[E, D], overdue=[D], promised={C, E}, models=view.models)
+    assert planner.choose_next(two) == D, "for all it knows only one of c and e holds room"
+
+
+def test_who_excludes_a_model_that_is_promised_is_not_named() -> None:
+    planner = MatrixPlanner({"s": a & b, "t": c | d})
+    loading = ModelView(A, state=ProcState.STARTING, waiting=1)
+    view = fleet(loading, waiting=[C, B])
+    promised = FleetView(
+        running=view.running, waiting=view.waiting, promised=frozenset({A}), models=view.models
+    )
+    assert planner.choose_next(promised) == B
+    assert planner.choose_next(view) == C, "it is being loaded for nobody"
+
+
+def test_an_overdue_model_that_was_passed_over_is_not_named_among_the_others() -> None:
+    planner = MatrixPlanner({"s": a & b, "t": a & c})
+    idle = ModelView(A, state=ProcState.READY, idle_for=1)
+    models = fleet(idle).models
+    view = FleetView(running=[A], waiting=[B, D], overdue=[B], promised={C}, models=models)
+    assert planner.choose_next(view) == D, "b excludes c, which was named before it and waits"
+
+
+def test_with_several_pinned_models_everybody_is_named_and_asked_about() -> None:
+    planner = MatrixPlanner({"s": a & b & c, "t": a & d, "u": b & d})
+    busy = ModelView(C, state=ProcState.READY, leases=1)
+    pinned = [ModelView(m, state=ProcState.READY, idle_for=1, pinned=True) for m in (A, B)]
+    assert planner.choose_next(fleet(busy, *pinned, waiting=[D])) == D, "beside either of them, not both"
+    assert planner.choose_next(fleet(busy, pinned[0], waiting=[D])) is None
+
+
 def test_who_excludes_a_pinned_model_is_named_and_so_refused_at_once() -> None:
     planner = MatrixPlanner({"s": a & b, "t": c | d})
     busy = ModelView(A, state=ProcState.READY, leases=1, pinned=True)

@@ -1,0 +1,36 @@
+"""A model that hangs, for real: its process is frozen, so it is there and does not answer."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import trio
+from real_children import SERVE, Children
+
+from swapcore import Crashed, Hung, Liveness, ModelId, ProcState, StateChanged, open_supervisor
+
+MODEL = ModelId("model")
+
+
+async def test_a_frozen_model_is_noticed_within_two_intervals_and_replaced(children: Children) -> None:
+    spec = children.spec(
+        SERVE, check_path="/health", liveness=Liveness(every=0.3), unload_timeout=0.5, start_timeout=10
+    )
+    with trio.fail_after(15):
+        async with open_supervisor([spec]) as supervisor, supervisor.events() as events:
+            await supervisor.load(MODEL)
+            frozen = children.alive()
+            for pid in frozen:
+                os.kill(pid, signal.SIGSTOP)
+            stopped_at = trio.current_time()
+            async for event in events:
+                if isinstance(event, StateChanged) and event.after is ProcState.STOPPING:
+                    assert trio.current_time() - stopped_at <= 2 * 0.3 + 0.2
+                if isinstance(event, Crashed):
+                    assert isinstance(event.error, Hung)
+                    break
+            await supervisor.load(MODEL)
+            assert set(children.alive()).isdisjoint(frozen)
+            await trio.sleep(1)  # three probes that are answered change nothing
+            assert supervisor.state_of(MODEL) is ProcState.READY
