@@ -9,10 +9,14 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 CONFIG ?=
 LISTEN ?=
+# For `make soak`.
+MINUTES ?= 10
 # For `make test`: further options of pytest, for example PYTEST="-k swap -x".
 PYTEST ?=
+# For `make fuzz`.
+INPUTS ?= 100000
 
-.PHONY: run test lint format bench wheel clean help
+.PHONY: run test lint format bench soak fuzz wheel clean help
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -35,6 +39,12 @@ format: $(VENV)/ready-to-test
 
 bench: $(VENV)/ready-to-test ## a table of ratios, from one run
 	@$(BIN)/python tests/bench
+
+fuzz: $(VENV)/ready-to-test ## 100,000 mutated configurations; INPUTS=n chooses how many
+	SWAPCLI_FUZZ_INPUTS=$(INPUTS) $(BIN)/python -m pytest -q tests/pure/config/test_config_fuzz.py
+
+soak: $(VENV)/ready-to-test ## random histories of the scheduler for MINUTES (10), each event checked
+	@$(BIN)/python tests/soak_scheduler.py --minutes $(MINUTES)
 
 wheel: $(VENV)/ready-to-test ## dist/*.whl
 	$(PIP) wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
