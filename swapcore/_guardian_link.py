@@ -9,7 +9,7 @@ import logging
 import os
 import subprocess
 import sys
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import final
 
@@ -60,25 +60,27 @@ class GuardianLink:
         Raises:
           OSError: no process or no descriptor can be had.
         """
-        control, status, output = os.pipe(), os.pipe(), os.pipe()
-        ours, theirs = (control[1], status[0], output[0]), (control[0], status[1], output[1])
-        try:
+        with ExitStack() as theirs, ExitStack() as unless_it_starts:
+
+            def pipe() -> tuple[int, int]:
+                ends = os.pipe()  # may be the one for which no descriptor is left
+                for end in ends:
+                    unless_it_starts.callback(os.close, end)
+                return ends
+
+            control, status, output = pipe(), pipe(), pipe()
             # Not by trio: that would spawn from another thread, and wait, and waiting may be cancelled.
             process = subprocess.Popen(
                 [sys.executable, "-I", "-S", str(Path(_guardian.__file__))],
-                stdin=theirs[0],
-                stdout=theirs[1],
-                stderr=theirs[2],
+                stdin=control[0],
+                stdout=status[1],
+                stderr=output[1],
                 start_new_session=True,
             )
-        except BaseException:
-            for descriptor in ours:
-                os.close(descriptor)
-            raise
-        finally:
-            for descriptor in theirs:
-                os.close(descriptor)
-        return cls(process, *(trio.lowlevel.FdStream(descriptor) for descriptor in ours))
+            unless_it_starts.pop_all()
+            for end in (control[0], status[1], output[1]):
+                theirs.callback(os.close, end)
+        return cls(process, *map(trio.lowlevel.FdStream, (control[1], status[0], output[0])))
 
     @property
     def alive(self) -> bool:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from real_children import FAMILY, FAMILY_SIZE, GHOST, GHOST_SIZE, WAIT, Children
 
 from swapcore import ModelSpec, StartFailed, launch_subprocess
 from swapcore._guardian import Frames, Process, descendants, pack
+from swapcore._guardian_link import GuardianLink
 from swapcore._launch import ProcessExited
 
 TESTS = Path(__file__).parents[1]
@@ -250,3 +252,31 @@ def test_descendants_are_found_through_the_dead() -> None:
     everyone = [stat(1, 0), stat(2, 1), stat(3, 2, "Z"), stat(4, 3), stat(5, 4), stat(6, 1), stat(7, 6)]
     assert {one.pid for one in descendants({2}, everyone)} == {4, 5}
     assert {one.pid for one in descendants({2, 6, 7}, everyone)} == {4, 5}
+
+
+async def test_no_descriptor_is_lost_when_they_run_out(children: Children) -> None:
+    def descriptors() -> int:
+        return len(os.listdir("/proc/self/fd"))
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    before = descriptors()
+    highest = max(int(name) for name in os.listdir("/proc/self/fd"))
+    held = list[int]()
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 4, hard))
+        with suppress(OSError):
+            while True:
+                held.append(os.dup(0))
+        for _ in range(3):  # room for one pipe and a half
+            os.close(held.pop())
+        for _ in range(3):
+            with pytest.raises(OSError, match="Too many open files"):
+                GuardianLink.spawn()
+        for descriptor in held:
+            os.close(descriptor)
+        held.clear()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for descriptor in held:
+            os.close(descriptor)
+    assert descriptors() == before
