@@ -6,13 +6,13 @@ Run it: ``pytest examples/container_launcher.py`` (with a stand-in, so no engine
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from uuid import uuid4
 
 import attrs
 import trio
@@ -20,23 +20,19 @@ import trio
 from swapcore import Endpoint, ModelId, ModelSpec, SubprocessLauncher, launch_subprocess, open_supervisor
 
 
-def installed_engine() -> str:
-    return next((name for name in ("podman", "docker") if shutil.which(name)), "podman")
-
-
 @attrs.frozen
 class ContainerLauncher:
     """Runs a spec's command in *image*, which must be there already, with the port of its URL published.
 
-    The engine's client is a child process like any other, so `launch_subprocess` does the rest: output, health
-    check, ``engine stop`` instead of a signal, even if this program is killed. But a client may be gone while its
-    container is not. Hence the check at the end.
+    The engine's client is a child process, so `launch_subprocess` does most of it, also if this program is
+    killed. A client may be gone and its container not; hence the check at the end.
     """
 
     image: str
     options: tuple[str, ...] = ()
-    engine: str = attrs.field(factory=installed_engine)
+    engine: str = "podman" if shutil.which("podman") else "docker"
     run_client: SubprocessLauncher = launch_subprocess
+    removal_timeout: float = 15
 
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[ContainerLauncher]:
@@ -44,41 +40,50 @@ class ContainerLauncher:
             yield attrs.evolve(self, run_client=warm)
 
     def preflight(self, spec: ModelSpec, beside: Sequence[ModelSpec]) -> None:
-        self.run_client.preflight(self.client(spec, "name"), beside)
+        self.run_client.preflight(self.client(spec, "any-name"), beside)
 
     async def __call__(self, spec: ModelSpec, *, task_status: trio.TaskStatus[Endpoint]) -> None:
-        name = f"swapcore-{uuid4().hex[:12]}"  # new each time: nobody else's container is ever removed
-        client = self.client(spec, name)
-        self.run_client.preflight(client, ())  # what fails here has made no container
+        name = f"swapcore-{os.urandom(6).hex()}"  # new each time: nobody else's container is ever removed
+        self.preflight(spec, ())  # what fails here has made no container
         try:
-            await self.run_client(client, task_status=task_status)
+            await self.run_client(self.client(spec, name), task_status=task_status)
         finally:  # however it ended: ready or not, cancelled or not
-            with trio.move_on_after(spec.unload_timeout + 10, shield=True) as bound:
+            with trio.move_on_after(self.removal_timeout, shield=True) as bound:
                 while not await self.is_gone(name):
-                    await self.ask("kill", name)  # rm would be polite, for another ten seconds
+                    await self.ask("kill", name)  # rm alone would be polite, for another ten seconds
                     await self.ask("rm", "--force", name)
+                    await trio.sleep(0.1)
             if bound.cancelled_caught:
                 logging.getLogger(__name__).error("%s: cannot remove container %s", spec.id, name)
 
     def client(self, spec: ModelSpec, name: str) -> ModelSpec:
-        """Return the client's own spec. Its environment is the spec's, from where ``--env`` takes the values."""
-        port, patience = Endpoint(spec.url).port, max(1, int(spec.unload_timeout / 2))
-        run = (self.engine, "run", "--name", name, "--rm", "--pull=never", f"--publish=127.0.0.1:{port}:{port}")
-        env = tuple(f"--env={variable}" for variable in spec.env)
-        command = (*run, f"--stop-signal={int(spec.stop_signal)}", *env, *self.options, self.image, *spec.command)
-        stop = (self.engine, "stop", "-t", str(patience), name)
-        return attrs.evolve(spec, command=command, stop_command=stop)
+        """Return the spec of the client, from whose environment ``--env`` takes the values."""
+        port, patience = Endpoint(spec.url).port, str(max(1, int(spec.unload_timeout / 2) - 1))
+        fixed = f"--rm --pull=never --publish=127.0.0.1:{port}:{port} --stop-signal={spec.stop_signal:d}"
+        options = (*fixed.split(), *(f"--env={key}" for key in spec.env), *self.options)
+        command = (self.engine, "run", "--name", name, *options, self.image, *spec.command)
+        return attrs.evolve(spec, command=command, stop_command=(self.engine, "stop", "-t", patience, name))
 
     async def is_gone(self, name: str) -> bool:
-        """Not by ``inspect``, which fails in the same way when there is no container and when the engine is ill."""
         listed = await self.ask("ps", "--all", "--quiet", "--filter", f"name=^{name}$")
-        return listed.returncode == 0 and not listed.stdout.strip()
+        return listed.returncode == 0 and not listed.stdout.strip()  # inspect can't tell gone from ill
 
     async def ask(self, *words: str) -> subprocess.CompletedProcess[bytes]:
-        return await trio.run_process((self.engine, *words), capture_stdout=True, capture_stderr=True, check=False)
+        command = [self.engine, *words]
+        return await trio.run_process(command, capture_stdout=True, capture_stderr=True, check=False)
 
 
-# Enough of an engine for the test: what follows the image is run as it is, and remembered by name.
 STAND_IN = """#!/bin/sh
-case $1 in run) echo $$ >"$0.$4"; shift 9; exec "$@" ;; stop) kill "$(cat "$0.$4")" ;; ps) ;; esac
-"""
+case $1 in run) echo $$ >"$0.$3"; shift 8; exec "$@" ;; stop) kill "$(cat "$0.$4")"; rm "$0.$4" ;; esac
+"""  # enough of an engine for the test: what runs is a file named after the container
+
+
+async def test_a_model_in_a_container_is_stopped_by_its_name(tmp_path: Path) -> None:
+    (engine := tmp_path / "podman").write_text(STAND_IN)
+    engine.chmod(0o755)
+    command = (sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "18415")
+    spec = ModelSpec(ModelId("qwen"), command, "http://127.0.0.1:18415", check_path="/")
+    async with open_supervisor([spec], launch=ContainerLauncher("image", engine=str(engine))) as supervisor:
+        await supervisor.load(spec.id)
+        assert len(os.listdir(tmp_path)) == 2
+    assert os.listdir(tmp_path) == ["podman"]

@@ -2,36 +2,79 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import attrs
 
-from .config import ConfigurationError, load, render
+from swapcore import SwapPlanner
+
+from ._check_machine import check_machine
+from ._check_what_if import WhatIf
+from .config import (
+    ConfigurationError,
+    Loaded,
+    Problem,
+    Severity,
+    load,
+    make_planner,
+    planner_directory,
+    render,
+    to_specs,
+)
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class Verdict:
     """Whether a file can be served, and everything to tell the user about it."""
 
     ok: bool
     text: str
+    problems: int
+    """Mistakes and warnings, of which the text says more."""
+    loaded: Loaded | None = None
+    """``None``: the file makes no configuration."""
+    planner: SwapPlanner | None = None
+    """``None``: there is no configuration, or the planner that it names cannot be had."""
 
 
-def check_file(file: Path, *, environ: Mapping[str, str]) -> Verdict:
-    """Read ``file``, or the YAML files of a directory, as `serve` would. Raises nothing."""
+def check_file(
+    file: Path, *, environ: Mapping[str, str], strict: bool = False, machine: bool = True
+) -> Verdict:
+    """Read ``file``, or the YAML files of a directory, as `serve` would. Raises nothing.
+
+    Args:
+      strict: unknown keys, and programs and files that are not there, are errors instead of warnings.
+      machine: also look for what this machine lacks.
+    """
     try:
-        loaded = load((file,), environ=environ)
+        loaded = load((file,), environ=environ, strict=strict)
     except ConfigurationError as error:
-        count = counted(len(error.problems), "problem")
-        return Verdict(False, "\n".join((*map(render, error.problems), f"{file}: {count}")))
-    lines = [*map(render, loaded.refusals), *(f"warning: {render(problem)}" for problem in loaded.warnings)]
-    summary = [f"{file}: ok", counted(len(loaded.config.models), "model")]
-    if loaded.refusals:
-        summary = [f"{file}: {counted(len(loaded.refusals), 'problem')}"]
-    if loaded.warnings:
-        summary.append(counted(len(loaded.warnings), "warning"))
-    return Verdict(not loaded.refusals, "\n".join((*lines, ", ".join(summary))))
+        count = len(error.problems) + len(error.warnings)
+        return Verdict(False, _text(file, error.problems, error.warnings), count)
+    problems = [*loaded.refusals, *loaded.warnings]
+    planner: SwapPlanner | None = None
+    try:
+        planner = make_planner(loaded, planner_directory(file))
+    except ConfigurationError as error:
+        problems += error.problems
+    if machine and planner is not None:
+        severity = Severity.ERROR if strict else Severity.WARNING
+        problems += check_machine(loaded, WhatIf(planner, to_specs(loaded.config)), severity)
+    errors = [problem for problem in problems if problem.severity is not Severity.WARNING]
+    warnings = [problem for problem in problems if problem.severity is Severity.WARNING]
+    text = _text(file, errors, warnings, models=len(loaded.config.models))
+    return Verdict(not errors, text, len(problems), loaded, planner)
+
+
+def _text(file: Path, errors: Sequence[Problem], warnings: Sequence[Problem], *, models: int = 0) -> str:
+    lines = [*map(render, errors), *(f"warning: {render(problem)}" for problem in warnings)]
+    summary = [f"{file}: {counted(len(errors), 'problem')}" if errors else f"{file}: ok"]
+    if not errors:
+        summary.append(counted(models, "model"))
+    if warnings:
+        summary.append(counted(len(warnings), "warning"))
+    return "\n".join((*lines, ", ".join(summary)))
 
 
 def counted(number: int, noun: str) -> str:

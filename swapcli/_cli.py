@@ -165,25 +165,87 @@ def demo(listen: ListenAddress, files_only: bool) -> None:
     _run((files.config,), listen, lambda urls: _announce_demo(files.config, urls))
 
 
-@swapcli.command(short_help="Look for mistakes in configurations.")
-@click.argument("files", nargs=-1, required=True, metavar="FILE...")
-def check(files: Sequence[str]) -> None:
-    """Read each FILE as `serve` would, and show every mistake where it is.
+@swapcli.command(short_help="Look for mistakes in configurations, and show what they mean.")
+@click.argument("files", nargs=-1, metavar="FILE...")
+@click.option("--strict", is_flag=True, help="Unknown keys, missing programs and missing files are errors.")
+@click.option("--show", is_flag=True, help="Print the configuration with all defaults, as YAML.")
+@click.option("--json", "as_json", is_flag=True, help="Print it as one JSON document.")
+@click.option("--secrets", is_flag=True, help="Do not mask keys and variables in what is printed.")
+@click.option(
+    "--explain",
+    is_flag=False,
+    flag_value="",
+    metavar="[MODEL]",
+    help="Say what a request for MODEL would stop; without MODEL, which models may run together.",
+)
+def check(
+    files: Sequence[str], strict: bool, show: bool, as_json: bool, secrets: bool, explain: str | None
+) -> None:
+    """Read each FILE, or each directory of files, as `serve` would, and show every mistake where it is.
 
-    Ends with status 0 if all can be served, 1 if one cannot.
+    Nothing is started. Besides mistakes it finds what would fail later: programs and model files that are not
+    there, and ports that two models want at once. With --show or --explain it looks at the file only, and
+    mistakes go to standard error.
+
+    Ends with status 0 if all can be served, 1 if one cannot, 2 for wrong usage.
 
     \b
         swapcli check config.yaml
+        swapcli check config.yaml --show --json
+        swapcli check config.yaml --explain qwen
     """
+    if not files and explain:  # `--explain FILE`: what follows is no model when nothing else is a file
+        files, explain = (explain,), ""
+    if not files:
+        raise click.UsageError("Missing argument 'FILE...'.")
+    show = show or as_json
+    if show and explain is not None:
+        raise click.UsageError("--show and --explain are two questions: ask one at a time")
+    if (show or explain is not None) and len(files) > 1:
+        raise click.UsageError("--show and --explain take one FILE")
+    if secrets and not show:
+        raise click.UsageError("--secrets goes with --show")
     with _extra_or_failure("serve"):
         from ._check import check_file
+        from ._check_show import as_json as to_json, as_yaml as to_yaml
+        from ._explain import NotExplained, explain as explained
+        from .config import effective
     failed = False
     for file in files:
-        verdict = check_file(Path(file), environ=os.environ)
-        click.echo(verdict.text)
+        asked = show or explain is not None
+        verdict = check_file(Path(file), environ=os.environ, strict=strict, machine=not asked)
+        if not asked or verdict.problems:
+            click.echo(verdict.text, err=asked)
         failed = failed or not verdict.ok
+        if verdict.loaded is None:
+            continue
+        config = verdict.loaded.config
+        if show:
+            click.echo((to_json if as_json else to_yaml)(effective(config, secrets=secrets)), nl=False)
+        elif explain is not None and verdict.planner is not None:
+            try:
+                click.echo(explained(config, verdict.planner, explain))
+            except NotExplained as error:
+                raise Failure(str(error)) from error
     if failed:
         click.get_current_context().exit(1)
+
+
+@swapcli.command(short_help="Print the JSON Schema of configurations, for editors.")
+@click.option("--strict", is_flag=True, help="Unknown keys are errors, as in `swapcli check --strict`.")
+def schema(strict: bool) -> None:
+    """Print the JSON Schema of the configuration: every key, its type, its meaning, and its words if fixed.
+
+    Ends with status 0.
+
+    \b
+        swapcli schema --strict > swapcli.schema.json
+    """
+    with _extra_or_failure("serve"):
+        from .config import schema as schema_of
+    import json
+
+    click.echo(json.dumps(schema_of(strict=strict), indent=2))
 
 
 swapcli.add_command(llama_server)

@@ -22,6 +22,7 @@ from .config import (
     ConfigurationError,
     load,
     make_planner,
+    planner_directory,
     to_specs,
     unsupported,
 )
@@ -71,7 +72,7 @@ def serve(
       CannotListen: the address is taken, or not ours.
     """
     loaded = load(sources, environ=os.environ)
-    planner = make_planner(loaded, sources[0].resolve().parent)
+    planner = make_planner(loaded, planner_directory(sources[0]))
     if loaded.refusals:
         raise ConfigurationError(loaded.refusals)
     sockets = bind(listen)

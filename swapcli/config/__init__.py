@@ -13,7 +13,11 @@ from ._matrix_dsl import (
     Together as Together,
 )
 from ._model import ModelConfig as ModelConfig, PeerConfig as PeerConfig
-from ._planner import import_planner as import_planner, make_planner as make_planner
+from ._planner import (
+    import_planner as import_planner,
+    make_planner as make_planner,
+    planner_directory as planner_directory,
+)
 from ._problem import (
     ConfigurationError as ConfigurationError,
     Problem as Problem,

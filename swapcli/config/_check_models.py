@@ -11,11 +11,8 @@ from ._model import Compat, ModelConfig
 from ._problem import Finding, Path, warning
 from ._top_level import Configuration
 from ._urls import unreachable, url_fault
+from ._words import MEDIA, RESTART_POLICIES, SIGNALS
 
-_MEDIA = ("text", "audio", "image")
-_RESTART_POLICIES = ("never", "on-demand", "always")
-# By name rather than from the signal module, so that a file checks the same on every platform.
-SIGNALS = ("TERM", "INT", "QUIT", "HUP", "USR1", "USR2", "KILL")
 _COMFY = "comfyui_auto"
 _COMFY_PARALLEL = 50
 _TASKKILL = "taskkill /f /t /pid ${PID}"
@@ -91,8 +88,8 @@ def check_model(id: str, model: ModelConfig) -> Iterator[Finding]:
     capabilities = model.capabilities
     for key, media in (("in", capabilities.inputs), ("out", capabilities.outputs)):
         for at, medium in enumerate(media):
-            if medium not in _MEDIA:
-                what = f"{medium!r} is none of {', '.join(_MEDIA)}"
+            if medium not in MEDIA:
+                what = f"{medium!r} is none of {', '.join(MEDIA)}"
                 yield Finding((*path, "capabilities", key, at), what)
     if capabilities.context < 0:
         what = f"must not be negative: {capabilities.context}"
@@ -122,8 +119,8 @@ def _check_own_keys(path: Path, model: ModelConfig) -> Iterator[Finding]:
             (*path, "stopSignal"), f"unknown signal {model.stop_signal!r}: one of {', '.join(SIGNALS)}"
         )
     restart = model.restart
-    if restart.policy not in _RESTART_POLICIES:
-        what = f"unknown policy {restart.policy!r}: one of {', '.join(_RESTART_POLICIES)}"
+    if restart.policy not in RESTART_POLICIES:
+        what = f"unknown policy {restart.policy!r}: one of {', '.join(RESTART_POLICIES)}"
         yield Finding((*path, "restart", "policy"), what)
     if restart.intensity < 1:
         yield Finding((*path, "restart", "intensity"), f"must be at least 1, not {restart.intensity}")

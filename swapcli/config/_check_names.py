@@ -12,8 +12,7 @@ from ._problem import Finding, Path, warning
 from ._routing import DEFAULT_GROUP, Selector
 from ._top_level import Configuration, Hooks, OnStartup
 from ._urls import unreachable, url_fault
-
-_STRATEGIES = ("warm", "pin", "spillover")
+from ._words import STRATEGIES
 
 
 def check_peers(config: Configuration) -> Iterator[Finding]:
@@ -83,9 +82,9 @@ def check_selectors(config: Configuration) -> Iterator[Finding]:
             what = f"this is an alias of the model {config.aliases[id]}"
             yield Finding(path, what, at_key=True)
         if not selector.strategy:
-            yield Finding((*path, "strategy"), f"required: {', '.join(_STRATEGIES)}")
-        elif selector.strategy not in _STRATEGIES:
-            what = f"must be one of {', '.join(_STRATEGIES)}, not {selector.strategy!r}"
+            yield Finding((*path, "strategy"), f"required: {', '.join(STRATEGIES)}")
+        elif selector.strategy not in STRATEGIES:
+            what = f"must be one of {', '.join(STRATEGIES)}, not {selector.strategy!r}"
             yield Finding((*path, "strategy"), what)
         if not selector.targets:
             yield Finding((*path, "targets"), "at least one model is needed")

@@ -12,6 +12,7 @@ from ._planner_name import planner_fault
 from ._problem import Finding, Path, Severity, warning
 from ._routing import DEFAULT_GROUP, Group, Router, RouterSettings, Routing, Scheduler
 from ._top_level import Configuration
+from ._words import ROUTERS, SCHEDULERS
 
 _NEW_GROUPS: Path = ("routing", "router", "settings", "groups")
 _NEW_MATRIX: Path = ("routing", "router", "settings", "matrix")
@@ -31,7 +32,7 @@ def with_router(config: Configuration, findings: list[Finding]) -> Configuration
         )
     if config.matrix is not None and config.groups:
         findings.append(Finding(("matrix",), "groups and matrix cannot be used together"))
-    if router.use not in ("", "group", "matrix"):
+    if router.use not in ("", *ROUTERS):
         findings.append(
             Finding(
                 ("routing", "router", "use"),
@@ -108,7 +109,7 @@ def _with_default_group(
 def _scheduler(config: Configuration, findings: list[Finding]) -> Scheduler:
     scheduler = config.routing.scheduler
     path = ("routing", "scheduler")
-    if scheduler.use not in ("", "fifo"):
+    if scheduler.use not in ("", *SCHEDULERS):
         findings.append(Finding((*path, "use"), f"must be fifo, not {scheduler.use!r}"))
     fifo = scheduler.settings.fifo
     where = (*path, "settings", "fifo", "priority")

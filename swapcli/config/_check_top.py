@@ -11,17 +11,11 @@ from ._path_pattern import PatternError, compile_pattern
 from ._problem import Finding, warning
 from ._routing import Fifo
 from ._top_level import DEFAULT_IGNORE_PATHS, ActivityView, Configuration, Performance, Ui, Upstream
+from ._words import LOG_LEVELS, LOG_TIME_FORMATS, LOG_TO_STDOUT
 
 LEAST_HEALTH_CHECK_TIMEOUT = 15
 DEFAULT_UNLOAD_TIMEOUT = 10
 LEAST_PERFORMANCE_PERIOD = 5.0
-
-LOG_LEVELS = frozenset({"debug", "info", "warn", "error"})
-LOG_TIME_FORMATS = frozenset(
-    {"ansic", "unixdate", "rubydate", "rfc822", "rfc822z", "rfc850", "rfc1123", "rfc1123z", "rfc3339"}
-    | {"rfc3339nano", "kitchen", "stamp", "stampmilli", "stampmicro", "stampnano"}
-)
-_LOG_TO_STDOUT = ("proxy", "upstream", "both", "none")
 
 
 def check_top(config: Configuration) -> Iterator[Finding]:
@@ -33,8 +27,8 @@ def check_top(config: Configuration) -> Iterator[Finding]:
         yield Finding(("unloadTimeout",), f"must not be negative: {config.unload_timeout}")
     if config.store is not None and not config.store.path.strip():
         yield Finding(("store", "path"), "must name a file")
-    if config.log_to_stdout not in _LOG_TO_STDOUT:
-        expected = ", ".join(_LOG_TO_STDOUT)
+    if config.log_to_stdout not in LOG_TO_STDOUT:
+        expected = ", ".join(LOG_TO_STDOUT)
         yield Finding(("logToStdout",), f"must be one of {expected}, not {config.log_to_stdout!r}")
     if config.log_level.strip().lower() not in LOG_LEVELS:
         yield warning(("logLevel",), f"unknown level {config.log_level!r}; info is used")

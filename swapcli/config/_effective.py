@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import attrs
@@ -18,6 +20,10 @@ from ._top_level import Configuration, Performance
 from ._yaml_keys import attributes_of, is_secret
 
 MASK = "***"
+_KEY_OPTION = "--api-key"
+_SECRET_NAME = re.compile("KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
+_LEAST_SECRET = 4
+"""Shorter ones are masked where they are known to be, but would take too much else with them."""
 
 
 def effective(
@@ -28,10 +34,12 @@ def effective(
     Derived are: ``models.*.cmd_argv`` (``{"$error": True}`` for a command without words),
     ``filters.strip_list``, ``.set_params_effective``, ``.set_params_keys``, ``capabilities.empty``,
     ``performance.every_seconds``, ``aliases``, ``macros`` as pairs, the matrix' ``sets`` as pairs in their
-    order, and ``matrix.resolved_costs``.
+    order, ``matrix.resolved_costs``, and ``resolve``: every name that may be asked for, and the local model
+    that it means, or itself where it means one of a peer.
 
     Args:
-      secrets: show keys and the values of variables; else they are masked.
+      secrets: show keys and the values of variables. Else they are masked, and so are the keys, what follows
+        ``--api-key`` in a command and variables that are named like a secret, wherever else they occur.
       windows: how commands are split.
     """
     dump = _Dump(config.matrix_program, secrets=secrets, windows=windows)
@@ -39,7 +47,40 @@ def effective(
     result["aliases"] = dict(config.aliases)
     if config.matrix_program is not None:
         result["matrix"] = {"resolved_costs": dict(config.matrix_program.costs)}
-    return result
+    result["resolve"] = {
+        **{name: name for name in config.peer_models},
+        **config.aliases,
+        **{id: id for id in config.models},
+    }
+    return result if secrets else _without(_secrets(config, windows=windows), result)
+
+
+def _secrets(config: Configuration, *, windows: bool) -> list[str]:
+    """Keys that may also stand where nothing is masked, as in a macro or a command. The longest first."""
+    keys = {*config.api_keys, *(peer.api_key for peer in config.peers.values())}
+    for model in config.models.values():
+        pairs = (entry.partition("=") for entry in model.env)
+        keys.update(value for name, _, value in pairs if _SECRET_NAME.search(name))
+        words = split_command(model.cmd, windows=windows)
+        for word, following in pairwise((*words, "")):
+            option, equals, value = word.partition("=")
+            if option == _KEY_OPTION:
+                keys.add(value if equals else following)
+    return sorted((key for key in keys if len(key) >= _LEAST_SECRET), key=len, reverse=True)
+
+
+def _without(secrets: list[str], value: Any) -> Any:
+    match value:
+        case str() if secrets:
+            for secret in secrets:
+                value = value.replace(secret, MASK)
+            return value
+        case dict() if secrets:
+            return {key: _without(secrets, item) for key, item in value.items()}
+        case list() if secrets:
+            return [_without(secrets, item) for item in value]
+        case _:
+            return value
 
 
 class _Dump:

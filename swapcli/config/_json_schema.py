@@ -11,7 +11,7 @@ from ._filters import ModelFilters
 from ._macros import Macro
 from ._structure import LEGACY_STRIP
 from ._top_level import Configuration
-from ._yaml_keys import attributes_of, meaning_of
+from ._yaml_keys import attributes_of, meaning_of, words_of
 
 # Any value may be a macro's: a string in the file, a number once it is expanded.
 _REFERENCE = {"type": "string", "pattern": r"\$\{"}
@@ -25,7 +25,8 @@ _SIMPLE: dict[Any, dict[str, Any]] = {str: _SCALAR, int: _NUMBER, float: _NUMBER
 def schema(*, strict: bool = False) -> dict[str, Any]:
     """The schema of a configuration file, as JSON Schema 2020-12.
 
-    It is an aid to writing: it accepts every file that loads, and some that do not.
+    It is an aid to writing: it accepts every file that loads, and some that do not. One exception: it rejects
+    a ``logLevel`` or ``logTimeFormat`` of which loading only warns.
 
     Args:
       strict: unknown keys are errors, except those at the top that begin with ``x-``.
@@ -57,7 +58,7 @@ class _Definitions:
 
     def of_class(self, cls: type) -> dict[str, Any]:
         properties = {
-            key: self.of_type(attribute.type) | {"description": meaning_of(attribute)}
+            key: self.of_attribute(attribute) | {"description": meaning_of(attribute)}
             for key, attribute in attributes_of(cls).items()
         }
         if cls is ModelFilters:
@@ -65,6 +66,18 @@ class _Definitions:
         summary = (cls.__doc__ or "").split("\n")[0]
         entry = {"type": ["object", "null"], "description": summary, "properties": properties}
         return entry | ({"additionalProperties": False} if self.strict else {})
+
+    def of_attribute(self, attribute: attrs.Attribute[Any]) -> dict[str, Any]:
+        words, spelling = words_of(attribute)
+        if not words:
+            return self.of_type(attribute.type)
+        # An editor offers the words of the first; the others are for what is written differently.
+        rule: dict[str, Any] = {"anyOf": [{"enum": [*words, None]}, _REFERENCE]}
+        if spelling:
+            rule["anyOf"].append({"type": ["string", "number"], "pattern": spelling})
+        if get_origin(attribute.type) is tuple:
+            return {"type": ["array", "null"], "items": rule}
+        return rule
 
     def of_type(self, kind: Any) -> dict[str, Any]:
         if kind in _SIMPLE:

@@ -47,9 +47,9 @@ class Loaded:
     document: Document
     """Where each value stands."""
 
-    def problem(self, path: KeyPath, message: str) -> Problem:
+    def problem(self, path: KeyPath, message: str, severity: Severity = Severity.ERROR) -> Problem:
         """A problem at the value of *path*, for what only the server can find out."""
-        return self.document.problem_of(Finding(path, message))
+        return self.document.problem_of(Finding(path, message, severity))
 
 
 def load(

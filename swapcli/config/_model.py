@@ -9,6 +9,7 @@ import attrs
 
 from ._filters import ModelFilters, PeerFilters
 from ._macros import Macro
+from ._words import MEDIA, RESTART_POLICIES, SIGNALS, in_any_case
 from ._yaml_keys import yaml
 
 DEFAULT_PARALLEL = 10
@@ -61,10 +62,11 @@ class Capabilities:
     """What a model can do, for the listing."""
 
     inputs: tuple[str, ...] = attrs.field(
-        default=(), metadata=yaml("What it reads: any of `text`, `audio`, `image`.", key="in")
+        default=(), metadata=yaml("What it reads: any of `text`, `audio`, `image`.", key="in", words=MEDIA)
     )
     outputs: tuple[str, ...] = attrs.field(
-        default=(), metadata=yaml("What it produces: any of `text`, `audio`, `image`.", key="out")
+        default=(),
+        metadata=yaml("What it produces: any of `text`, `audio`, `image`.", key="out", words=MEDIA),
     )
     tools: bool = attrs.field(default=False, metadata=yaml("It can call tools."))
     reranker: bool = attrs.field(default=False, metadata=yaml("It ranks documents."))
@@ -83,7 +85,7 @@ class Restart:
     policy: str = attrs.field(
         default="on-demand",
         metadata=yaml("`never`: it stays down until it is loaded by hand; `on-demand`: the next request "
-                      "starts it; `always`: it is started again at once."),
+                      "starts it; `always`: it is started again at once.", words=RESTART_POLICIES),
     )  # fmt: skip
     intensity: int = attrs.field(
         default=3, metadata=yaml("Starts within `period` after which it is left alone.")
@@ -193,7 +195,11 @@ class ModelConfig:
     pinned: bool = attrs.field(default=False, metadata=yaml("Never stopped to make room for another model."))
     stop_signal: str = attrs.field(
         default="TERM",
-        metadata=yaml("The signal that asks the process to stop: `TERM`, `INT`, `QUIT`, `HUP`, …"),
+        metadata=yaml(
+            "The signal that asks the process to stop: `TERM`, `INT`, `QUIT`, `HUP`, …",
+            words=SIGNALS,
+            spelling=in_any_case((*SIGNALS, r"\d{1,3}"), before="SIG"),
+        ),
     )
     restart: Restart = attrs.field(factory=Restart, metadata=yaml("What happens after a crash."))
     liveness: Liveness = attrs.field(factory=Liveness, metadata=yaml("Checks of a model that is ready."))

@@ -28,6 +28,11 @@ from ._problem import ConfigurationError
 _KEY = ("routing", "router", "planner")
 
 
+def planner_directory(source: Path) -> Path:
+    """The ``base_dir`` of `make_planner` for a configuration at *source*, a file or a directory of files."""
+    return source.resolve() if source.is_dir() else source.resolve().parent
+
+
 def make_planner(loaded: Loaded, base_dir: Path) -> SwapPlanner:
     """The planner of *loaded*: the one it names, else that of its matrix or its groups.
 
@@ -84,7 +89,7 @@ def import_planner(loaded: Loaded, base_dir: Path) -> SwapPlanner | None:
         planner = _class_named(router.planner, base_dir)(**router.settings.planner)
         if not callable(getattr(planner, "evictions", None)):
             raise TypeError(f"{router.planner} has no method evictions")
-    except Exception as error:  # a user's code: anything may come out of it
+    except (Exception, SystemExit) as error:  # a user's code: anything may come out of it
         reason = f"{router.planner} cannot be used: {type(error).__name__}: {error}"
         raise ConfigurationError([loaded.problem(_KEY, reason)]) from error
     return planner

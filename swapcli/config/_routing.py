@@ -7,6 +7,7 @@ from typing import Any
 
 import attrs
 
+from ._words import ROUTERS, SCHEDULERS, STRATEGIES
 from ._yaml_keys import yaml
 
 DEFAULT_GROUP = "(default)"
@@ -66,7 +67,9 @@ class RouterSettings:
 class Router:
     """Which models may run together."""
 
-    use: str = attrs.field(default="", metadata=yaml("`group` or `matrix`; empty: `group`."))
+    use: str = attrs.field(
+        default="", metadata=yaml("`group` or `matrix`; empty: `group`.", words=("", *ROUTERS))
+    )
     planner: str = attrs.field(
         default="", metadata=yaml("`lru`, or `package.module:Class`: decides what is stopped for what. Ours.")
     )
@@ -110,7 +113,9 @@ class SchedulerSettings:
 class Scheduler:
     """Who is served next."""
 
-    use: str = attrs.field(default="", metadata=yaml("`fifo`, which is also the default."))
+    use: str = attrs.field(
+        default="", metadata=yaml("`fifo`, which is also the default.", words=("", *SCHEDULERS))
+    )
     settings: SchedulerSettings = attrs.field(
         factory=SchedulerSettings, metadata=yaml("Settings of the schedulers.")
     )
@@ -140,7 +145,7 @@ class Selector:
     strategy: str = attrs.field(
         default="",
         metadata=yaml("`pin`: the first target; `warm`: the first that is loaded; `spillover`: the next one "
-                      "when one is busy. Required."),
+                      "when one is busy. Required.", words=STRATEGIES),
     )  # fmt: skip
     targets: tuple[str, ...] = attrs.field(default=(), metadata=yaml("Models to choose from; at least one."))
     settings: SelectorSettings = attrs.field(

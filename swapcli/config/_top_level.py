@@ -11,6 +11,7 @@ from ._matrix_dsl import MatrixProgram
 from ._model import ModelConfig, PeerConfig
 from ._path_pattern import compile_pattern
 from ._routing import Group, Matrix, Profile, Routing, Selector
+from ._words import LOG_LEVELS, LOG_TIME_FORMATS, LOG_TO_STDOUT, in_any_case
 from ._yaml_keys import yaml
 
 DEFAULT_SESSION_HEADERS = ("X-Session-ID", "X-Litellm-Session-Id")
@@ -114,17 +115,24 @@ class Configuration:
         default=10,
         metadata=yaml("Seconds that a stop may take before the process is killed; 0 counts as 10."),
     )
-    log_level: str = attrs.field(default="info", metadata=yaml("`debug`, `info`, `warn` or `error`."))
+    log_level: str = attrs.field(
+        default="info",
+        metadata=yaml(
+            "`debug`, `info`, `warn` or `error`.", words=LOG_LEVELS, spelling=in_any_case(LOG_LEVELS)
+        ),
+    )
     log_time_format: str = attrs.field(
         default="",
         metadata=yaml("Timestamps in the log: `ansic`, `unixdate`, `rubydate`, `rfc822`, `rfc822z`, `rfc850`"
                       ", `rfc1123`, `rfc1123z`, `rfc3339`, `rfc3339nano`, `kitchen`, `stamp`, `stampmilli`, "
-                      "`stampmicro`, `stampnano`; empty: none."),
+                      "`stampmicro`, `stampnano`; empty: none.",
+                      words=("", *LOG_TIME_FORMATS), spelling=in_any_case(LOG_TIME_FORMATS)),
     )  # fmt: skip
     log_to_stdout: str = attrs.field(
         default="proxy",
         metadata=yaml(
-            "What is printed: `proxy` (this server's log), `upstream` (the models'), `both`, `none`."
+            "What is printed: `proxy` (this server's log), `upstream` (the models'), `both`, `none`.",
+            words=LOG_TO_STDOUT,
         ),
     )
     log_requests: bool = attrs.field(

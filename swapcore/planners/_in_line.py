@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from itertools import chain
+from collections.abc import Callable, Sequence
+
+import attrs
 
 from .._spec import ModelId
-from .._view import FleetView, ModelView
+from .._view import FleetView, LazySequence, ModelView
+
+Test = Callable[[ModelId], bool]
 
 
 def view_of(model: ModelId, view: FleetView) -> ModelView:
@@ -20,18 +23,19 @@ def named_in_vain(view: FleetView) -> list[ModelId]:
     return [m for m in view.promised if m not in running and (m not in view.models or view.models[m].waiting)]
 
 
-def first_in_line(view: FleetView, hopeless: Callable[[ModelId], bool], *, all_are: bool) -> ModelId | None:
-    """Return the model that `SwapPlanner.choose_next` names by default, passing over the hopeless ones.
+def passing_over(view: FleetView, hopeless: Test, hopeless_if_overdue: Test) -> FleetView:
+    """Return *view* without those in line whom it would change nothing to name.
 
-    Args:
-      hopeless: whether naming the model would change nothing. Asked about models that do not run only: naming
-        one that does protects it, in this round, from those behind it.
-      all_are: every model in line that does not run is hopeless, so there is no need to walk the line.
+    Models that run stay in it: naming one protects it, in this round, from those behind it.
     """
     running = frozenset(view.running)
-    if all_are and not any(model in view.waiting for model in running):
-        return None
-    for model in chain(view.overdue, view.waiting):
-        if model in running or not hopeless(model):
-            return model
-    return None
+
+    def some(line: Sequence[ModelId], test: Test) -> Sequence[ModelId]:
+        def has_hope(model: ModelId) -> bool:
+            return model in running or not test(model)
+
+        return LazySequence(lambda: filter(has_hope, line), lambda model: model in line and has_hope(model))
+
+    return attrs.evolve(
+        view, waiting=some(view.waiting, hopeless), overdue=some(view.overdue, hopeless_if_overdue)
+    )

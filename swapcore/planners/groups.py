@@ -9,7 +9,7 @@ import attrs
 from .._planner import SwapPlan, SwapPlanner
 from .._spec import ModelId
 from .._view import FleetView
-from ._in_line import first_in_line, named_in_vain
+from ._in_line import named_in_vain, passing_over
 
 DEFAULT_GROUP = "(default)"
 
@@ -70,8 +70,13 @@ class GroupsPlanner(SwapPlanner):
         if not stuck:
             return super().choose_next(view)
         others = (m for name, group in self.groups.items() if name not in stuck for m in group.members)
-        all_are = DEFAULT_GROUP in stuck and not any(model in view.waiting for model in others)
-        return first_in_line(view, lambda model: self.group_of(model) in stuck, all_are=all_are)
+        if DEFAULT_GROUP in stuck and not any(m in view.waiting for m in (*others, *view.running)):
+            return None  # there is nobody to be found, however long the line
+
+        def is_stuck(model: ModelId) -> bool:
+            return self.group_of(model) in stuck
+
+        return super().choose_next(passing_over(view, is_stuck, is_stuck))
 
 
 def _groups_by_member(groups: Mapping[str, Group]) -> Mapping[ModelId, str]:

@@ -10,7 +10,7 @@ from .._planner import Refusal, SwapPlan, SwapPlanner
 from .._spec import ModelId
 from .._states import ProcState
 from .._view import FleetView, ModelView
-from ._in_line import first_in_line, named_in_vain, view_of
+from ._in_line import named_in_vain, view_of
 
 
 def _limit(limit: int) -> int:
@@ -78,9 +78,9 @@ class LruPlanner(SwapPlanner):
     def choose_next(self, view: FleetView) -> ModelId | None:
         # The same places are open to all that do not run: if one was named in vain in this round, so would be
         # the others.
-        if named_in_vain(view):
-            return first_in_line(view, lambda model: True, all_are=True)
-        return super().choose_next(view)
+        if not named_in_vain(view):
+            return super().choose_next(view)
+        return next((model for model in view.running if model in view.waiting), None)
 
     def _stays(self, model: ModelView) -> bool:
         return (model.pinned or model.id in self.pinned) and model.state is not ProcState.STOPPING

@@ -11,7 +11,7 @@ from .._spec import ModelId
 from .._states import ProcState
 from .._view import FleetView, ModelView
 from ._alternatives import Node, Search, bits, companions, compile_sets, union
-from ._in_line import named_in_vain, view_of
+from ._in_line import named_in_vain, passing_over, view_of
 from .expressions import AllOf, AnyOf, Expression, Model
 
 
@@ -88,9 +88,8 @@ class MatrixPlanner(SwapPlanner):
           stopping: those of *running* that go anyway. They cost nothing, and decide only between equal costs.
           pinned: those of *running* that may not go. As few of them as possible are evicted, at any cost.
         """
-        leaving = (
-            stopping if target in running else ()
-        )  # they are not in the way of what runs beside them already
+        # Who leaves anyway is not in the way of a target that runs beside it already.
+        leaving = stopping if target in running else ()
         others = [model for model in running if model != target and model not in leaving]
         worth = self._worth(target, others, stopping, pinned)
         most = sum(worth.values())
@@ -175,16 +174,15 @@ class MatrixPlanner(SwapPlanner):
         hopeless_if_overdue = not_refused & ~self._beside_any(in_vain) if in_vain else 0
         few = self._few(self._beside_each(()) & ~(hopeless & hopeless_if_overdue))
         if few is not None and not any(model in view.waiting for model in (*few, *running)):
-            return None  # nobody to be found, however long the line
-        passed_over: set[ModelId] = set()
-        for model in view.overdue:
-            if model in running or not self._bit(model) & hopeless_if_overdue:
-                return model
-            passed_over.add(model)
-        for model in view.waiting:
-            if model in running or not (model in passed_over or self._bit(model) & hopeless):
-                return model
-        return None
+            return None  # there is nobody to be found, however long the line
+        overdue = frozenset(view.overdue)
+        return super().choose_next(
+            passing_over(
+                view,
+                lambda model: model in overdue or bool(self._bit(model) & hopeless),
+                lambda model: bool(self._bit(model) & hopeless_if_overdue),
+            )
+        )
 
     def _few(self, models: int) -> Sequence[ModelId] | None:
         """Name *models* if it is quicker to ask about each of them than to walk the line; else ``None``."""

@@ -20,7 +20,7 @@ from swapcli._listen import AddressTaken, ListenAddress
 
 _ROOT = Path(swapcli.__file__).parent.parent
 _ENVIRONMENT = os.environ | {"PYTHONPATH": str(_ROOT)}
-_GOOD = "models:\n  qwen:\n    cmd: run --port ${PORT}\n"
+_GOOD = f"models:\n  qwen:\n    cmd: {sys.executable} --port ${{PORT}}\n"
 
 
 def _cli(*arguments: str | Path) -> Result:
@@ -290,7 +290,13 @@ def test_help_lists_the_commands_in_the_order_of_their_use() -> None:
     result = _process("-m", "swapcli", "--help")
     assert (result.returncode, result.stderr) == (0, "")
     listed = result.stdout.partition("Commands:\n")[2].split("\n")
-    assert [line.split()[0] for line in listed if line] == ["serve", "demo", "check", "llama-server"]
+    assert [line.split()[0] for line in listed if line] == [
+        "serve",
+        "demo",
+        "check",
+        "schema",
+        "llama-server",
+    ]
 
 
 def test_help_imports_nothing_heavy() -> None:

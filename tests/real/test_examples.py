@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
+import trio
 from real_children import free_port
 
-from swapcore import FleetView, ModelId, SwapPlan
+from swapcore import FleetView, ModelId, ProcState, Supervisor, SwapPlan
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -50,15 +54,66 @@ def block(heading: str, language: str) -> str:
     return found[1]
 
 
+@pytest.fixture
+def copies(tmp_path: Path) -> Path:
+    """The folder of the examples, with each port replaced by one that is free here."""
+    folder = tmp_path / "examples"
+    folder.mkdir()
+    for example in EXAMPLES:
+        source = example.read_text(encoding="utf-8")
+        for port in sorted(set(re.findall(r"\b184\d\d\b", source))):
+            source = source.replace(port, str(free_port()))
+        (folder / example.name).write_text(source, encoding="utf-8")
+    return folder
+
+
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
-def test_each_example_runs_as_it_says(example: Path) -> None:
+def test_each_example_runs_as_it_says(example: Path, copies: Path) -> None:
     how = re.search(r"Run it: ``(pytest|python) examples/(\w+\.py)``", example.read_text(encoding="utf-8"))
     assert how is not None, "its docstring must say how to run it"
     assert how[2] == example.name
+    copy = str(copies / example.name)
     if how[1] == "pytest":
-        assert " passed" in run(sys.executable, "-m", "pytest", "-q", str(example))
+        options = ("-q", "-p", "no:cacheprovider", "-c", str(ROOT / "pyproject.toml"))
+        assert " passed" in run(sys.executable, "-m", "pytest", *options, copy)
     else:
-        assert run(sys.executable, str(example)).strip()
+        assert run(sys.executable, copy).strip()
+
+
+def test_the_pool_in_quart_answers_with_what_the_models_say(copies: Path) -> None:
+    assert run(sys.executable, str(copies / "model_pool_in_quart.py")).splitlines() == [
+        "/ask/qwen 200 I am qwen",
+        "/ask/llama 200 I am llama",
+        "/ask/qwen 200 I am qwen",
+        "/ask/gpt 404 no model named 'gpt'",
+    ]
+
+
+async def test_a_client_of_the_pool_in_quart_that_hangs_up_leaves_the_line(copies: Path) -> None:
+    spec = importlib.util.spec_from_file_location("pool", copies / "model_pool_in_quart.py")
+    assert spec is not None
+    assert spec.loader is not None
+    pool: Any = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(pool)
+    port = free_port()
+    async with trio.open_nursery() as nursery:
+        with trio.fail_after(20):
+            await nursery.start(partial(pool.app.run_task, port=port))
+            supervisor = pool.app.supervisor
+            async with supervisor.lease(ModelId("qwen")) as endpoint:
+                async with await trio.open_tcp_stream("127.0.0.1", port) as client:
+                    await client.send_all(b"GET /ask/llama HTTP/1.1\r\nHost: x\r\n\r\n")
+                    await wait_until_waiting(supervisor, 1)
+                await wait_until_waiting(supervisor, 0)
+                assert supervisor.state_of(ModelId("llama")) is ProcState.STOPPED
+        nursery.cancel_scope.cancel()
+    with pytest.raises(OSError, match=str(endpoint.port)):
+        await trio.open_tcp_stream(endpoint.host, endpoint.port)  # the model is gone with the application
+
+
+async def wait_until_waiting(supervisor: Supervisor, callers: int) -> None:
+    while supervisor.statistics().waiting != callers:  # noqa: ASYNC110 - nothing tells
+        await trio.sleep(0.002)
 
 
 def test_the_readme_s_program_swaps(tmp_path: Path) -> None:

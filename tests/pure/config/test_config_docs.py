@@ -134,11 +134,38 @@ def test_the_strict_schema_accepts_every_example(page: str, example: str) -> Non
         "apiKeys: k",
         "startPort: x",
         "unloadTimeout: true",
+        "logToStdout: nowhere",
+        "logLevel: loud",
+        "routing: {router: {use: matrices}}",
+        "routing: {scheduler: {use: lifo}}",
+        "selectors: {s: {strategy: warmest, targets: [a]}}",
+        "models: {m: {capabilities: {in: [smell]}}}",
+        "models: {m: {restart: {policy: sometimes}}}",
+        "models: {m: {stopSignal: TREM}}",
     ],
 )
 def test_the_strict_schema_rejects_what_is_wrong(text: str) -> None:
     rule = schema(strict=True)
     assert not Validator(rule).accepts(read(text), rule)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "logLevel: ' WARN'",
+        "logTimeFormat: RFC3339",
+        "logTimeFormat: ''",
+        "logToStdout: '${where}'\nmacros: {where: both}",
+        "routing: {router: {use: ''}}",
+        "models: {m: {cmd: s, stopSignal: sigint, proxy: 'http://h'}}",
+        "models: {m: {cmd: s, stopSignal: 15, proxy: 'http://h'}}",
+        "models: {m: {cmd: s, restart: {policy: ~}, proxy: 'http://h'}}",
+    ],
+)
+def test_the_schema_accepts_every_spelling_of_a_word(text: str) -> None:
+    assert not load_sources([Source("c.yaml", text)], environ={}, strict=True).warnings
+    rule = schema(strict=True)
+    assert Validator(rule).accepts(read(text), rule)
 
 
 def test_one_class_has_one_meaning_per_name() -> None:
