@@ -281,7 +281,7 @@ class Scheduler:
             return
         if slot.closed_for is not None and not even_if_closed:
             return
-        if slot.approved_at != self.fleet.version:
+        if slot.approved_at != self.fleet.version and not even_if_closed:
             plan = self._ask_evictions(model)
             if plan is None or plan.evict:
                 return  # it is ready beside something that excludes it: `_settle` makes room first
@@ -471,7 +471,7 @@ class Scheduler:
             slot.check = None
             if overdue:
                 held.append(target)
-                self._close(obstacles, target)
+                self._close(plan.evict, target)
         elif not plan.evict or self._is_checked(slot, plan):
             self._commit(slot, plan)
 
@@ -550,8 +550,13 @@ class Scheduler:
     def _would_delay(self, target: ModelId, held: Sequence[ModelId]) -> bool:
         """Whether *target* would get in the way of an overdue caller that waits for busy models to end."""
         for waiting in held:
-            plan = self._ask_evictions(waiting, beside=target)
-            if plan is not None and target in plan.evict:
+            # What would be: nobody is turned away for the answer.
+            view = self.fleet.view(self._now, target=waiting, beside=target)
+            try:
+                answer = self._planner.evictions(waiting, view)
+            except Exception:
+                continue  # it is blamed when it is asked in earnest
+            if isinstance(answer, Refusal) or target in answer.evict:
                 return True
         return False
 
@@ -591,7 +596,8 @@ class Scheduler:
         return None
 
     def _unless_pinned(self, target: ModelId, plan: SwapPlan) -> SwapPlan | None:
-        pinned = [model for model in plan.evict if self.fleet.slots[model].pinned]
+        slots = [self.fleet.slots[model] for model in plan.evict]
+        pinned = [slot.id for slot in slots if slot.pinned and slot.state is not ProcState.STOPPING]
         if not pinned:
             return plan
         self._turn_away(

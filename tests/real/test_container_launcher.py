@@ -228,7 +228,7 @@ async def test_a_container_does_not_outlive_its_supervisor(tmp_path: Path, child
     spec = children.spec(SERVE, check_path="/")
     async with running_engine(tmp_path) as engine:
         program = f"""if True:
-            import trio
+            import os, trio
             from container_launcher import ContainerLauncher
             from swapcore import ModelSpec, open_supervisor
             async def main():
@@ -236,7 +236,7 @@ async def test_a_container_does_not_outlive_its_supervisor(tmp_path: Path, child
                 launch = ContainerLauncher("image", engine={str(engine.client)!r})
                 async with open_supervisor([spec], launch=launch) as supervisor:
                     await supervisor.load(spec.id)
-                    print("ready", flush=True)
+                    os.write(1, b"ready")
                     await trio.sleep_forever()
             trio.run(main)
         """
@@ -247,12 +247,14 @@ async def test_a_container_does_not_outlive_its_supervisor(tmp_path: Path, child
             env={**os.environ, "PYTHONPATH": os.pathsep.join((str(root), str(EXAMPLE.parent)))},
         )
         assert supervisor.stdout is not None
-        async with supervisor.stdout as output:
+        try:
             with trio.fail_after(20):
-                assert await output.receive_some() == b"ready\n"
+                assert await supervisor.stdout.receive_some() == b"ready"
             assert len(engine.containers) == 1
+        finally:
             supervisor.kill()
-            await supervisor.wait()
+        await supervisor.wait()
+        await supervisor.stdout.aclose()
         await children.wait_alive(lambda pids: not pids)
         assert engine.count("stop") == 1
 
