@@ -17,8 +17,9 @@ import trio
 from real_children import SERVE, WAIT, Children, Launched, free_port, launched
 
 from swapcore import ModelLog, ModelSpec, StartFailed, launch_subprocess
-from swapcore._launch import ProcessExited, preflight
+from swapcore._launch import ProcessExited
 from swapcore._logs import writing_to
+from swapcore._preflight import preflight
 
 
 async def failed_start(spec: ModelSpec, log: ModelLog | None = None) -> StartFailed:
