@@ -19,7 +19,7 @@ from ._launch import Launcher
 from ._life import Life
 from ._logs import ModelLog, writing_to
 from ._planner import SwapPlanner
-from ._scheduler import Scheduler
+from ._scheduler import Scheduler, SchedulingPolicy
 from ._spec import Endpoint, ModelId, ModelSpec
 from ._states import BecameReady, Exited
 
@@ -142,14 +142,18 @@ class Loop:
         await self.until(gone, partial(self._on_unload, models, drain, gone))
 
     async def reconfigure(
-        self, specs: Mapping[ModelId, ModelSpec], planner: SwapPlanner, drain_limit: float
+        self,
+        specs: Mapping[ModelId, ModelSpec],
+        planner: SwapPlanner,
+        policy: SchedulingPolicy | None,
+        drain_limit: float,
     ) -> None:
         """Change the fleet and wait until the change is in force."""
 
         def change(now: float) -> None:
             for model in specs:
                 self.logs.setdefault(model, ModelLog())
-            self._apply(self.scheduler.on_reconfigure(specs, planner, drain_limit, now))
+            self._apply(self.scheduler.on_reconfigure(specs, planner, policy, drain_limit, now))
 
         await self.until(Condition(lambda: True), change)
 

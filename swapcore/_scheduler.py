@@ -185,11 +185,19 @@ class Scheduler:
         return self._take_effects()
 
     def on_reconfigure(
-        self, specs: Mapping[ModelId, ModelSpec], planner: SwapPlanner, drain_limit: float, now: float
+        self,
+        specs: Mapping[ModelId, ModelSpec],
+        planner: SwapPlanner,
+        policy: SchedulingPolicy | None,
+        drain_limit: float,
+        now: float,
     ) -> Sequence[Effect]:
         """From now on the fleet is *specs*. What is launched in the same way keeps running."""
         self._now = now
         self._planner = planner
+        if policy is not None:
+            self._policy = policy
+            self.fleet.queue.max_wait = policy.max_wait
         slots = self.fleet.slots
         for model, slot in list(slots.items()):
             if model not in specs:

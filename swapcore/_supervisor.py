@@ -154,9 +154,14 @@ class Supervisor:
         self._loop.pin(self._slot(model).id, False)
 
     async def reconfigure(
-        self, specs: Iterable[ModelSpec], *, planner: SwapPlanner = _EXCLUSIVE, drain_limit: float = inf
+        self,
+        specs: Iterable[ModelSpec],
+        *,
+        planner: SwapPlanner = _EXCLUSIVE,
+        policy: SchedulingPolicy | None = None,
+        drain_limit: float = inf,
     ) -> None:
-        """From now on, supervise *specs*, and ask *planner*.
+        """From now on, supervise *specs*, ask *planner*, and keep to *policy*; ``None``: as before.
 
         A model that would be launched in the same way as before keeps
         running, with its callers and counters. One that would not, or is not
@@ -168,7 +173,7 @@ class Supervisor:
           ValueError: two specs have the same id; nothing is changed then.
         Cancellation: the change is made all the same.
         """
-        await self._loop.reconfigure(_by_id(specs), planner, drain_limit)
+        await self._loop.reconfigure(_by_id(specs), planner, policy, drain_limit)
 
     def close(self) -> None:
         """Raise `Closed` from now on, for those who wait too; leases that are held go on. Never blocks."""
