@@ -1,5 +1,6 @@
 """The configuration: llama-swap's YAML, read with every mistake shown where it is."""
 
+from ._changes import Changes as Changes, changes as changes
 from ._effective import effective as effective
 from ._json_schema import schema as schema
 from ._load import Loaded as Loaded, load as load, load_sources as load_sources, unsupported as unsupported
@@ -18,6 +19,7 @@ from ._planner import (
     make_planner as make_planner,
     planner_directory as planner_directory,
 )
+from ._ports import Ports as Ports
 from ._problem import (
     ConfigurationError as ConfigurationError,
     Problem as Problem,

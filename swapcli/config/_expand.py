@@ -19,6 +19,7 @@ from ._macros import (
     unresolved,
     with_overrides,
 )
+from ._ports import PortGiver, Ports
 from ._problem import Finding, Path
 from ._scalar_types import NotThisType, integer, type_of
 from ._scalars import scalar_text
@@ -37,10 +38,15 @@ class Expansion:
     macros: tuple[Macro, ...] = ()
     model_macros: dict[str, tuple[Macro, ...]] = attrs.Factory(dict[str, tuple[Macro, ...]])
     findings: list[Finding] = attrs.Factory(list[Finding])
+    ports: Ports = attrs.Factory(Ports)
 
 
-def expand(values: dict[str, Any]) -> Expansion:
-    """Expand every macro in *values*, in place, and give each model that wants one its port."""
+def expand(values: dict[str, Any], ports: Ports) -> Expansion:
+    """Expand every macro in *values*, in place, and give each model that wants one its port.
+
+    Args:
+      ports: what an earlier reading gave; those models keep theirs.
+    """
     expansion = Expansion()
     findings = expansion.findings
     models = values.get("models")
@@ -55,8 +61,9 @@ def expand(values: dict[str, Any]) -> Expansion:
     budget = Budget()
     try:
         _expand_globals(values, expansion, budget)
-        start = _start_port(values, findings)
-        _expand_models(entries, expansion, start, budget)
+        giver = PortGiver.from_(_start_port(values, findings), ports)
+        _expand_models(entries, expansion, giver, budget)
+        expansion.ports = giver.ports()
     except TooMuchText:
         findings.append(Finding(("macros",), f"the macros make more than {MAX_EXPANDED} characters of text"))
     return expansion
@@ -87,7 +94,7 @@ def _start_port(values: dict[str, Any], findings: list[Finding]) -> int:
 
 
 def _expand_models(
-    entries: dict[str, dict[str, Any]], expansion: Expansion, port: int, budget: Budget
+    entries: dict[str, dict[str, Any]], expansion: Expansion, ports: PortGiver, budget: Budget
 ) -> None:
     # Byte order, so that the same file gives the same ports wherever its models stand.
     for id in sorted(entries, key=lambda name: name.encode(errors="surrogatepass")):
@@ -104,8 +111,7 @@ def _expand_models(
         cmd, proxy = _expanded(scope, model.get("cmd")), _expanded(scope, model["proxy"])
         if has_reference(cmd, "PORT"):
             # First in the list is replaced last: what other macros bring in gets its port too.
-            scope = Scope([Macro("PORT", port), *macros], budget)
-            port += 1
+            scope = Scope([Macro("PORT", ports.port_of(id)), *macros], budget)
         elif has_reference(proxy, "PORT"):
             what = f"{proxy} needs ${{PORT}}, but cmd of {id} does not use it: use it there, or set proxy"
             # A command with an unknown reference might have used the port; that is reported below.

@@ -29,11 +29,14 @@ from ._check_routing import with_router
 from ._check_top import check_api_keys, check_top, with_top_defaults
 from ._document import Document, read_document
 from ._expand import expand
+from ._ports import Ports
 from ._problem import ConfigurationError, Finding, Path as KeyPath, Problem, Severity, warning
 from ._source import Source, find_sources, read
 from ._store_path import store_fault
 from ._structure import structure, unknown_keys
 from ._top_level import Configuration
+
+_NO_PORTS = Ports()
 
 
 @attrs.frozen(eq=False)
@@ -46,6 +49,8 @@ class Loaded:
     """Reasons for which no server may be started with it, although llama-swap's loader takes the file."""
     document: Document
     """Where each value stands."""
+    ports: Ports
+    """What ``${PORT}`` was, for the next reading of the same sources."""
 
     def problem(self, path: KeyPath, message: str, severity: Severity = Severity.ERROR) -> Problem:
         """A problem at the value of *path*, for what only the server can find out."""
@@ -56,6 +61,7 @@ def load(
     sources: Sequence[Path],
     *,
     environ: Mapping[str, str],
+    ports: Ports = _NO_PORTS,
     strict: bool = False,
     windows: bool = os.name == "nt",
 ) -> Loaded:
@@ -64,6 +70,7 @@ def load(
     Args:
       sources: files; a directory stands for its ``.yml`` and ``.yaml`` files.
       environ: for ``${env.NAME}``.
+      ports: of an earlier reading; models that are still there keep theirs.
       strict: unknown keys are errors instead of warnings.
       windows: which platform's defaults and checks hold.
     Raises:
@@ -79,7 +86,9 @@ def load(
                 problems.append(problem)
     if problems:
         raise ConfigurationError(problems)
-    return load_sources(texts, environ=environ, strict=strict, windows=windows, store_fault=store_fault)
+    return load_sources(
+        texts, environ=environ, ports=ports, strict=strict, windows=windows, store_fault=store_fault
+    )
 
 
 def _files(sources: Sequence[Path], problems: list[Problem]) -> list[Path]:
@@ -103,6 +112,7 @@ def load_sources(
     sources: Sequence[Source],
     *,
     environ: Mapping[str, str],
+    ports: Ports = _NO_PORTS,
     strict: bool = False,
     windows: bool = os.name == "nt",
     store_fault: Callable[[str], str | None] = lambda path: None,
@@ -115,7 +125,7 @@ def load_sources(
     problems: list[Problem] = []
     document = read_document(sources, environ, problems)
     report = _Report(document, problems)
-    expansion = expand(document.values)
+    expansion = expand(document.values, ports)
     report.add(expansion.findings)
     findings: list[Finding] = []
     config = structure(document.values, findings)
@@ -126,7 +136,9 @@ def load_sources(
     by_severity = {s: tuple(p for p in problems if p.severity is s) for s in Severity}
     if by_severity[Severity.ERROR]:
         raise ConfigurationError(by_severity[Severity.ERROR], by_severity[Severity.WARNING])
-    return Loaded(config, by_severity[Severity.WARNING], by_severity[Severity.REFUSAL], document)
+    return Loaded(
+        config, by_severity[Severity.WARNING], by_severity[Severity.REFUSAL], document, expansion.ports
+    )
 
 
 class _Report:
