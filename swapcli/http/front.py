@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Callable
 
 import attrs
 import trio
@@ -48,23 +49,44 @@ def create_app(
       pool: connections to the models' processes. The caller closes it at the end.
     """
 
-    def make_pages() -> ASGIFramework:
-        from .pages import create_pages
+    def make_site(config: Configuration) -> Site:
+        def make_pages() -> ASGIFramework:
+            from .pages import create_pages
 
-        return create_pages(fleet, config)
+            return create_pages(fleet, config)
 
-    return Front(ModelRequests(fleet, pool, config), LatePages(make_pages), config.api_keys, limits)
+        return Site(ModelRequests(fleet, pool, config), LatePages(make_pages), config.api_keys)
+
+    return Front(make_site, make_site(config), limits)
+
+
+@attrs.frozen(eq=False)
+class Site:
+    """All that follows from one configuration. A request ends with the site that it began with."""
+
+    models: ModelRequests
+    pages: LatePages
+    api_keys: tuple[str, ...]
 
 
 @attrs.define(eq=False)
 class Front:
     """Takes every request; the route table says what becomes of it."""
 
-    _models: ModelRequests
-    pages: LatePages
-    _api_keys: tuple[str, ...]
+    make_site: Callable[[Configuration], Site]
+    """Makes the site of another configuration, for `use`. What outlives a configuration is shared."""
+    _site: Site
     _limits: ServerLimits
     _routes: RouteTable = attrs.field(factory=lambda: RouteTable(ROUTES), init=False)
+
+    @property
+    def pages(self) -> LatePages:
+        """Those of the site in use."""
+        return self._site.pages
+
+    def use(self, site: Site) -> None:
+        """Answer according to *site* from the next request on."""
+        self._site = site
 
     async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         match scope["type"]:
@@ -121,9 +143,9 @@ class Front:
 
     async def _answer_found(self, exchange: Exchange, found: Found) -> ErrorAnswer | None:
         """Answer, or return the error that is to be sent."""
-        route = found.route
+        route, site = found.route, self._site
         if route.needs_key and not is_allowed(
-            self._api_keys, exchange.header(b"authorization"), exchange.header(b"x-api-key")
+            site.api_keys, exchange.header(b"authorization"), exchange.header(b"x-api-key")
         ):
             return UNAUTHORIZED
         try:
@@ -137,12 +159,12 @@ class Front:
             await exchange.reply(200, _PLAIN[:1], route.text)
             return None
         if not route.page:
-            return await self._models.serve(exchange, route)
+            return await site.models.serve(exchange, route)
         scope = exchange.scope.copy()
         # What the table found is final: the application matches its own routes on the very same pattern.
         scope["path"] = route.prefix
         scope["state"] = ConnectionState({**scope.get("state", {}), "rest": found.rest})
-        await self.pages(scope, exchange.replay, exchange.send)
+        await site.pages(scope, exchange.replay, exchange.send)
         return None
 
     async def _refuse_websocket(
