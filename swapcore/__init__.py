@@ -7,11 +7,13 @@ model, ``async with supervisor.lease("qwen") as endpoint:`` is the whole of it.
 from ._errors import (
     BackingOff as BackingOff,
     Closed as Closed,
+    GaveUp as GaveUp,
     Hung as Hung,
     ModelError as ModelError,
     Overloaded as Overloaded,
     Pinned as Pinned,
     PlannerFailed as PlannerFailed,
+    Refused as Refused,
     StartFailed as StartFailed,
     StartTimeout as StartTimeout,
     SwapcoreError as SwapcoreError,

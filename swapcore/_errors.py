@@ -72,12 +72,20 @@ class BackingOff(ModelError):
         return f"{self.model}: {self.reason} ({when})"
 
 
-class Pinned(ModelError):
-    """The model could run only if pinned ones were stopped. Waiting would not help."""
+class Refused(ModelError):
+    """The planner does not let the model run as things are. Waiting would not help."""
+
+
+class Pinned(Refused):
+    """The model could run only if pinned ones were stopped."""
 
 
 class PlannerFailed(ModelError):
-    """The planner refused the model, raised, or answered with something that cannot be carried out."""
+    """The planner raised, or answered with something that cannot be carried out."""
+
+
+class GaveUp(ModelError):
+    """The caller was not served within the time that it had allowed for waiting."""
 
 
 class Closed(SwapcoreError):

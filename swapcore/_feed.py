@@ -18,6 +18,7 @@ BACKLOG = 1000
 class Subscriber:
     _backlog: deque[Event] = attrs.field(factory=deque[Event], init=False)
     _missed: int = attrs.field(default=0, init=False)
+    _ended: bool = attrs.field(default=False, init=False)
     _arrived: trio.Event = attrs.field(factory=trio.Event, init=False)
 
     def push(self, event: Event) -> None:
@@ -27,10 +28,17 @@ class Subscriber:
         self._backlog.append(event)
         self._arrived.set()
 
+    def end(self) -> None:
+        self._ended = True
+        self._arrived.set()
+
     async def events(self) -> AsyncGenerator[Event]:
-        while True:
+        """Every event from the subscription on, until there will be no more."""
+        while self._backlog or not self._ended:
             await self._arrived.wait()
             self._arrived = trio.Event()
+            if self._ended:
+                self._arrived.set()
             while self._backlog:
                 if self._missed:
                     missed, self._missed = self._missed, 0
@@ -43,6 +51,7 @@ class Feed:
     """Every subscriber gets every event, in order, from its subscription on."""
 
     _subscribers: set[Subscriber] = attrs.field(factory=set[Subscriber], init=False)
+    _ended: bool = attrs.field(default=False, init=False)
 
     def publish(self, event: Event) -> None:
         for subscriber in self._subscribers:
@@ -51,7 +60,15 @@ class Feed:
     def add(self) -> Subscriber:
         subscriber = Subscriber()
         self._subscribers.add(subscriber)
+        if self._ended:
+            subscriber.end()
         return subscriber
+
+    def end(self) -> None:
+        """Nothing happens any more: those who watch get to the end of what has happened."""
+        self._ended = True
+        for subscriber in self._subscribers:
+            subscriber.end()
 
     def remove(self, subscriber: Subscriber) -> None:
         self._subscribers.discard(subscriber)

@@ -48,7 +48,7 @@ class Fleet:
             return False
         if slot.state is not ProcState.READY:
             return True
-        return slot.closed_for is None and slot.draining is None and slot.approved_at != self.version
+        return slot.closed_for is None and slot.drain is None and slot.approved_at != self.version
 
     def view(
         self,
@@ -76,7 +76,10 @@ class Fleet:
         return FleetView(
             running=running,
             waiting=LazySequence(lambda: filter(asks, self.queue.models()), asks),
-            overdue=LazySequence(lambda: filter(asks, self.queue.overdue_models()), asks),
+            overdue=LazySequence(
+                lambda: filter(asks, self.queue.overdue_models()),
+                lambda model: self.queue.is_overdue(model) and asks(model),
+            ),
             promised=promised,
             models=LazyMapping(lambda model: self.model_view(model, now), self.slots),
             now=now,

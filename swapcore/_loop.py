@@ -53,6 +53,8 @@ class Condition:
 
     holds: Callable[[], bool]
     done: trio.Event = attrs.field(factory=trio.Event)
+    failed: bool = False
+    """The loop has ended, and it does not hold."""
 
 
 Mail: TypeAlias = Callable[[float], None]
@@ -107,22 +109,40 @@ class Loop:
 
     async def run(self) -> None:
         """Run until shutdown, when the last process is gone. Awaits mail and deadlines, nothing else."""
+        try:
+            with self.mailbox.receive as mailbox:
+                while not self.scheduler.is_finished:
+                    await self._turn(mailbox)
+        finally:
+            self._dismiss()
+
+    async def _turn(self, mailbox: trio.MemoryReceiveChannel[Mail]) -> None:
+        """Take one piece of mail, or what time brings, and do all that follows from it."""
         scheduler = self.scheduler
-        with self.mailbox.receive as mailbox:
-            while not scheduler.is_finished:
-                mail: Mail = nothing
-                try:
-                    mail = mailbox.receive_nowait()
-                except trio.WouldBlock:
-                    with trio.move_on_at(scheduler.next_deadline()):
-                        mail = await mailbox.receive()
-                now = trio.current_time()
-                mail(now)
-                if scheduler.next_deadline() <= now:
-                    self._apply(scheduler.on_tick(now))
-                for condition in self._conditions:
-                    if condition.holds():
-                        condition.done.set()
+        mail: Mail = nothing
+        try:
+            mail = mailbox.receive_nowait()
+        except trio.WouldBlock:
+            with trio.move_on_at(scheduler.next_deadline()):
+                mail = await mailbox.receive()
+        now = trio.current_time()
+        mail(now)
+        if scheduler.next_deadline() <= now:
+            self._apply(scheduler.on_tick(now))
+        for condition in self._conditions:
+            if condition.holds():
+                condition.done.set()
+
+    def _dismiss(self) -> None:
+        """Answer everybody who still waits. Whatever the loop has not read by now, nobody will."""
+        for waiter in self.waiters.values():
+            if not waiter.done.is_set():
+                waiter.error = Closed()
+                waiter.done.set()
+        for condition in self._conditions:
+            condition.failed = not condition.holds()
+            condition.done.set()
+        self.feed.end()
 
     # -- mail: posted from any task, carried out by the loop -----------------------
 
@@ -149,22 +169,27 @@ class Loop:
         drain_limit: float,
     ) -> None:
         """Change the fleet and wait until the change is in force."""
+        in_force = False
 
         def change(now: float) -> None:
+            nonlocal in_force
+            in_force = True
             for model in specs:
                 self.logs.setdefault(model, ModelLog())
             self._apply(self.scheduler.on_reconfigure(specs, planner, policy, drain_limit, now))
 
-        await self.until(Condition(lambda: True), change)
+        await self.until(Condition(lambda: in_force), change)
 
     async def until(self, condition: Condition, mail: Mail) -> None:
-        """Post *mail*, and wait until *condition* holds after it."""
+        """Post *mail*, and wait until *condition* holds after it. Raises `Closed` if the loop ends before."""
         self._conditions.append(condition)
         try:
             self.mailbox.post(mail)
             await condition.done.wait()
         finally:
             self._conditions.remove(condition)
+        if condition.failed:
+            raise Closed
 
     def _on_request(self, ticket: Ticket, now: float) -> None:
         self._apply(self.scheduler.on_request(ticket, now))

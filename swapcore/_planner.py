@@ -21,9 +21,11 @@ class SwapPlan:
 
 @attrs.frozen
 class Refusal:
-    """The target cannot run now, and waiting would not help. Its callers get `PlannerFailed` at once."""
+    """The target cannot run now, and waiting would not help. Its callers get `Refused` at once."""
 
     reason: str
+    because_pinned: bool = False
+    """It could run if something were unpinned: its callers get `Pinned`, which is a `Refused`, too."""
 
 
 class SwapPlanner(Protocol):

@@ -27,6 +27,7 @@ from ._errors import (
     Overloaded,
     Pinned,
     PlannerFailed,
+    Refused,
     StartFailed,
     UnknownModel,
     Unloaded,
@@ -35,7 +36,7 @@ from ._events import Crashed, Event, LeaseGranted, LeaseRefused, StateChanged, S
 from ._fleet import Fleet
 from ._planner import Refusal, SwapPlan, SwapPlanner
 from ._restart import RestartWhen
-from ._slot import Slot, Swap, smoothed
+from ._slot import Drain, Slot, Swap, smoothed
 from ._spec import Endpoint, ModelId, ModelSpec
 from ._states import BecameReady, Exited, ProcEvent, ProcState, StartRequested, StopRequested, next_state
 
@@ -110,7 +111,9 @@ class Scheduler:
         run = ticket.run
         if run is None:
             if self.fleet.queue.remove(ticket) and ticket.model not in self.fleet.queue:
-                self._arm(self.fleet.slots[ticket.model])
+                left = self.fleet.slots[ticket.model]
+                left.check = None  # what was found out for those who left may be wrong for the next
+                self._arm(left)
                 self._settle()  # what was kept from others for this model's sake is free again
         else:
             run.leases -= 1
@@ -171,7 +174,7 @@ class Scheduler:
             self._drop_swap(slot.id)
             slot.failures.forgive()
             slot.restart_due = False
-            self._end_run(slot, "unload", inf if drain else 0.0)
+            self._end_run(slot, Drain("unload", may_be_called_off=False), inf if drain else 0.0)
         self._settle()
         return self._take_effects()
 
@@ -192,7 +195,11 @@ class Scheduler:
         drain_limit: float,
         now: float,
     ) -> Sequence[Effect]:
-        """From now on the fleet is *specs*. What is launched in the same way keeps running."""
+        """From now on the fleet is *specs*. What is launched in the same way keeps running.
+
+        Args:
+          policy: ``None``: as before.
+        """
         self._now = now
         self._planner = planner
         if policy is not None:
@@ -204,7 +211,7 @@ class Scheduler:
                 self._turn_away(model, Unloaded(model, "it was taken out of the configuration"))
                 self._drop_swap(model)
                 slot.retired, slot.restart_due = True, False
-                self._end_run(slot, "no longer configured", drain_limit)
+                self._end_run(slot, Drain("no longer configured", may_be_called_off=True), drain_limit)
                 if slot.run is None:
                     del slots[model]
             else:
@@ -285,7 +292,7 @@ class Scheduler:
     def _serve(self, slot: Slot, *, even_if_closed: bool = False) -> None:
         """Grant as many waiting tickets as the model takes right now."""
         model, run, endpoint, queue = slot.id, slot.run, slot.endpoint, self.fleet.queue
-        if model not in queue or run is None or endpoint is None or slot.draining is not None:
+        if model not in queue or run is None or endpoint is None or slot.drain is not None:
             return
         if slot.closed_for is not None and not even_if_closed:
             return
@@ -338,14 +345,14 @@ class Scheduler:
 
     def _became_idle(self, slot: Slot, run: Run) -> None:
         run.idle_since = self._now
-        if slot.draining is not None:
-            self._stop(slot, slot.draining)
+        if slot.drain is not None:
+            self._stop(slot, slot.drain.reason)
         self._arm(slot)
         self._settle()
 
     def _exited(self, slot: Slot, run: Run, before: ProcState, error: Exception | None) -> None:
         model, fleet = run.model, self.fleet
-        slot.run = slot.endpoint = slot.closed_for = slot.draining = None
+        slot.run = slot.endpoint = slot.closed_for = slot.drain = None
         slot.cut_at = inf
         del fleet.occupied[model]
         fleet.version += 1
@@ -404,14 +411,22 @@ class Scheduler:
             ticket = Ticket(slot.id, slot.spec.priority, True, self._now, sequence=self._sequence)
             self.fleet.queue.add(ticket)
 
-    def _end_run(self, slot: Slot, reason: str, drain_limit: float) -> None:
-        """Stop the process, at once or when its leases have ended, within *drain_limit* seconds."""
-        if slot.state is ProcState.READY and slot.leases and drain_limit > 0:
-            slot.draining = reason
-            slot.cut_at = min(slot.cut_at, self._now + drain_limit)
+    def _end_run(self, slot: Slot, drain: Drain, limit: float) -> None:
+        """Stop the process, at once or when its leases have ended, within *limit* seconds."""
+        if slot.state is ProcState.READY and slot.leases and limit > 0:
+            if slot.drain is None or slot.drain.may_be_called_off:
+                slot.drain = drain
+            slot.cut_at = min(slot.cut_at, self._now + limit)
             self._arm(slot)
         else:
-            self._stop(slot, reason)
+            self._stop(slot, drain.reason)
+
+    def _call_off_drain(self, slot: Slot) -> None:
+        """The process is wanted again just as it runs: let callers in as if nothing had been."""
+        if slot.drain is not None and slot.drain.may_be_called_off:
+            slot.drain = slot.closed_for = None
+            slot.cut_at = inf
+            self._serve(slot)
 
     def _stop(self, slot: Slot, reason: str) -> None:
         if slot.state not in (ProcState.STARTING, ProcState.READY):
@@ -433,12 +448,14 @@ class Scheduler:
         before, slot.spec, slot.retired = slot.spec, spec, False
         if spec.pinned is not before.pinned:
             slot.pinned = spec.pinned
-        if spec.launches_like(before):
+        if not spec.launches_like(before):
+            slot.failures.forgive()
+            slot.check = None
+        if slot.run is not None and not spec.launches_like(slot.run.spec):
+            self._end_run(slot, Drain("its configuration changed", may_be_called_off=True), drain_limit)
+        else:
+            self._call_off_drain(slot)
             self._arm(slot)
-            return
-        slot.failures.forgive()
-        slot.check = None
-        self._end_run(slot, "its configuration changed", drain_limit)
 
     # -- the fleet -------------------------------------------------------------
 
@@ -494,8 +511,9 @@ class Scheduler:
         """Whether the launcher sees no obstacle; if not asked yet, it is, and its answer settles again."""
         if not self._checks or slot.state is ProcState.READY:
             return True
-        if slot.check is None:
-            slot.check = Check(slot.spec, tuple(self.fleet.slots[model].spec for model in plan.evict))
+        beside = tuple(self.fleet.slots[model].spec for model in plan.evict)
+        if slot.check is None or slot.check.beside != beside:
+            slot.check = Check(slot.spec, beside)
             self._effects.append(slot.check)
         return slot.check.passed
 
@@ -590,8 +608,8 @@ class Scheduler:
         view = self.fleet.view(self._now, target=target, beside=beside)
         try:
             match self._planner.evictions(target, view):
-                case Refusal(reason):
-                    self._turn_away(target, PlannerFailed(target, reason))
+                case Refusal(reason, because_pinned):
+                    self._turn_away(target, (Pinned if because_pinned else Refused)(target, reason))
                     return None
                 case plan:
                     nonsense = [m for m in plan.evict if m == target or m not in view.running]
@@ -624,7 +642,7 @@ class Scheduler:
             self._stop(slot, "ttl")
         elif slot.cut_at <= self._now:
             slot.cut_at = inf
-            self._stop(slot, slot.draining or f"{slot.closed_for} has waited too long")
+            self._stop(slot, slot.drain.reason if slot.drain else f"{slot.closed_for} has waited too long")
         elif self._restart_time(slot) <= self._now:
             slot.restart_due = False
             self._want(slot)

@@ -12,6 +12,15 @@ from ._spec import Endpoint, ModelId, ModelSpec
 from ._states import ProcState
 
 
+@attrs.frozen
+class Drain:
+    """No new callers are let in, and the process is stopped once the last lease ends."""
+
+    reason: str
+    may_be_called_off: bool
+    """It is for a change of the configuration, which may be changed back."""
+
+
 @attrs.define(eq=False)
 class Slot:
     """Everything about one model that changes."""
@@ -27,8 +36,7 @@ class Slot:
     """Where it answers; set exactly while it is ready."""
     closed_for: ModelId | None = None
     """New callers wait, because an overdue caller of that model needs this one gone."""
-    draining: str | None = None
-    """New callers wait and the process is stopped once the last lease ends; why."""
+    drain: Drain | None = None
     cut_at: float = inf
     """When the leases that still hold up a drain, or an overdue caller, are cut."""
     approved_at: int = -1

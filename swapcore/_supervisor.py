@@ -6,14 +6,14 @@ import copy
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager, suppress
 from functools import partial
-from math import inf
+from math import inf, isnan
 from typing import Protocol, final, runtime_checkable
 
 import attrs
 import trio
 
 from ._effects import Ticket
-from ._errors import Closed, UnknownModel
+from ._errors import Closed, GaveUp, SwapcoreError, UnknownModel
 from ._events import Event
 from ._fleet import Fleet
 from ._launch import Launcher, launch_subprocess
@@ -50,7 +50,8 @@ class Waiting:
     @property
     def state(self) -> ProcState:
         """Of the model that is waited for."""
-        return self._fleet.slots[self._ticket.model].state
+        slot = self._fleet.slots.get(self._ticket.model)
+        return ProcState.STOPPED if slot is None else slot.state
 
     @property
     def position(self) -> int | None:
@@ -83,7 +84,12 @@ class Supervisor:
 
     @asynccontextmanager
     async def lease(
-        self, model: ModelId, *, priority: int = 0, on_wait: Callable[[Waiting], None] | None = None
+        self,
+        model: ModelId,
+        *,
+        priority: int = 0,
+        give_up_after: float = inf,
+        on_wait: Callable[[Waiting], None] | None = None,
     ) -> AsyncGenerator[Endpoint]:
         """Hold *model* ready for the length of the block, and say where it answers.
 
@@ -92,20 +98,27 @@ class Supervisor:
 
         Args:
           priority: higher is served sooner; one step is worth 30 s of waiting.
+          give_up_after: seconds to wait at most. It bounds the waiting only, not the block.
           on_wait: called once, synchronously, if the caller cannot be served at once.
         Raises:
-          UnknownModel, StartFailed, StartTimeout, BackingOff, Overloaded, Unloaded, Pinned, PlannerFailed,
-          Closed: see there.
+          UnknownModel, StartFailed, StartTimeout, BackingOff, Overloaded, Unloaded, Refused, Pinned,
+          PlannerFailed, GaveUp, Closed: see there.
+          ValueError: a priority or a time that is no number.
         Cancellation: while waiting, leaves the queue; a model that nobody else
         waits for is not started. Inside the block, the lease ends with it.
         """
+        if isnan(priority) or isnan(give_up_after):
+            raise ValueError(f"no number: priority={priority!r}, give_up_after={give_up_after!r}")
         loop, ticket, waiter = self._loop, Ticket(model, priority), Waiter()
         if on_wait is not None:
             waiter.on_wait = partial(on_wait, Waiting(ticket, loop.scheduler.fleet))
         loop.waiters[ticket] = waiter
         try:
             loop.request(ticket)
-            await waiter.done.wait()
+            with trio.move_on_after(max(0.0, give_up_after)):
+                await waiter.done.wait()
+            if not waiter.done.is_set():
+                raise GaveUp(model, f"not served within {give_up_after:g} s, which is all the caller allowed")
             if waiter.error is not None:
                 # A copy for each caller: raising one object in several tasks would tangle their tracebacks.
                 raise copy.copy(waiter.error) from waiter.error.__cause__
@@ -116,10 +129,29 @@ class Supervisor:
             with suppress(Closed):
                 loop.release(ticket)
 
-    async def load(self, model: ModelId) -> None:
-        """Make *model* ready ahead of its first caller. Raises and cancels like `lease`."""
-        async with self.lease(model):
-            pass
+    async def load(self, *models: ModelId, priority: int = 0, give_up_after: float = inf) -> None:
+        """Make *models* ready ahead of their first callers: those that may run together at the same time,
+        the others one after the other, so that the last ones run in the end.
+
+        Raises and cancels like `lease`. When several are named, all are tried, and what went wrong comes as
+        one ``ExceptionGroup``.
+        """
+        if len(models) == 1:
+            async with self.lease(models[0], priority=priority, give_up_after=give_up_after):
+                return
+        errors: list[SwapcoreError] = []
+
+        async def load_one(model: ModelId) -> None:
+            try:
+                await self.load(model, priority=priority, give_up_after=give_up_after)
+            except SwapcoreError as error:
+                errors.append(error)
+
+        async with trio.open_nursery() as nursery:
+            for model in models:
+                nursery.start_soon(load_one, model)
+        if errors:
+            raise ExceptionGroup(f"{len(errors)} of {len(models)} models could not be loaded", errors)
 
     async def unload(self, *models: ModelId, drain: bool = False) -> None:
         """Stop *models*, or all of them when none is named, and return once they are gone.
@@ -130,6 +162,7 @@ class Supervisor:
 
         Raises:
           UnknownModel: one of the names; nothing is stopped then.
+          Closed: the supervisor has ended, or has been cancelled, which stops everything, too.
         Cancellation: the stop goes on; only the wait for it ends.
         """
         for model in models:
@@ -166,11 +199,13 @@ class Supervisor:
         A model that would be launched in the same way as before keeps
         running, with its callers and counters. One that would not, or is not
         in *specs*, takes no new callers, and is stopped when those that it
-        has are done, or after *drain_limit* seconds. Returns when the change
-        is in force, which is before such stops have ended.
+        has are done, or after *drain_limit* seconds; if it is changed back
+        before that, it keeps running as if nothing had been. Returns when the
+        change is in force, which is before such stops have ended.
 
         Raises:
           ValueError: two specs have the same id; nothing is changed then.
+          Closed: the supervisor has ended.
         Cancellation: the change is made all the same.
         """
         await self._loop.reconfigure(_by_id(specs), planner, policy, drain_limit)
@@ -180,7 +215,12 @@ class Supervisor:
         self._loop.close()
 
     async def wait_idle(self) -> None:
-        """Block until nobody holds or waits for a lease. Cancellation: nothing changed."""
+        """Block until nobody holds or waits for a lease.
+
+        Raises:
+          Closed: the supervisor has ended, and somebody still holds a lease that is worth nothing now.
+        Cancellation: nothing changed.
+        """
         await self._loop.until(Condition(lambda: not self._loop.waiters), nothing)
 
     @asynccontextmanager
@@ -190,9 +230,9 @@ class Supervisor:
             async with supervisor.events() as events:
                 async for event in events: ...
 
-
         A subscriber that is slow never delays anything; it gets an
-        `EventsMissed` in place of what it was too slow for.
+        `EventsMissed` in place of what it was too slow for. The iteration
+        ends when the supervisor has.
         """
         subscriber = self._loop.feed.add()
         try:

@@ -98,9 +98,8 @@ class Simulation:
 
     def _reconfigure(self, specs: Sequence[ModelSpec], drain_limit: float) -> Sequence[Effect]:
         self.specs = specs
-        return self.scheduler.on_reconfigure(
-            {s.id: s for s in specs}, self.planner, None, drain_limit, self.now
-        )
+        by_id = {spec.id: spec for spec in specs}
+        return self.scheduler.on_reconfigure(by_id, self.planner, None, drain_limit, self.now)
 
     def play(self, until: float = inf) -> None:
         """Let happen what is to come, in order, with the scheduler's own deadlines between."""

@@ -11,10 +11,12 @@ import attrs
 from swapcore import (
     BackingOff,
     Closed,
+    GaveUp,
     ModelError,
     Overloaded,
     Pinned,
     PlannerFailed,
+    Refused,
     StartFailed,
     StartTimeout,
     SwapcoreError,
@@ -172,8 +174,12 @@ def of_failure(error: SwapcoreError) -> ErrorAnswer:
                 retry_after=None if seconds is None else ceil(seconds),
                 may_retry=seconds is not None,
             )
-        case Pinned():
+        case GaveUp():
+            return ErrorAnswer(504, str(error), "deadline_exceeded", may_retry=False)
+        case Pinned():  # before its base class
             return ErrorAnswer(409, str(error), "all_pinned", may_retry=False)
+        case Refused():
+            return ErrorAnswer(409, str(error), "refused", may_retry=False)
         case PlannerFailed():
             return ErrorAnswer(500, str(error), "planner_failed", may_retry=False)
         case UnknownModel():

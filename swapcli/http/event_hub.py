@@ -59,7 +59,7 @@ class EventSubscription:
     def push(self, message: Message, data: bytes) -> None:
         """For `EventHub.publish`."""
         if self._gap is None and (
-            len(self._pending) == MOST_FRAMES or self._size + len(data) > MOST_BYTES and self._pending
+            len(self._pending) == MOST_FRAMES or (self._size + len(data) > MOST_BYTES and self._pending)
         ):
             self._gap = _Gap()
             for lost, _ in self._pending:

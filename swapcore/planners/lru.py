@@ -71,7 +71,7 @@ class LruPlanner(SwapPlanner):
         if len(evictable) < excess:
             names = ", ".join(model.id for model in others if self._stays(model))
             places = "the only place is" if self.limit == 1 else f"all {self.limit} places are"
-            return Refusal(f"{places} held by pinned models: {names}")
+            return Refusal(f"{places} held by pinned models: {names}", because_pinned=True)
         evict = tuple(model.id for model in sorted(evictable, key=_rank)[:excess])
         return SwapPlan(evict, reason=f"{target} takes one of {self.limit} places from {', '.join(evict)}")
 

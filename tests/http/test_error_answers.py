@@ -12,10 +12,12 @@ from swapcli.http.error_answers import ErrorAnswer
 from swapcore import (
     BackingOff,
     Closed,
+    GaveUp,
     ModelId,
     Overloaded,
     Pinned,
     PlannerFailed,
+    Refused,
     StartFailed,
     StartTimeout,
     Unloaded,
@@ -41,7 +43,9 @@ def start_failed() -> StartFailed:
         (BackingOff(M, "3 failed starts", 1.2), 503, "model_backing_off", "2", True),
         (BackingOff(M, "it ended", None), 503, "model_backing_off", None, False),
         (Pinned(M, "big is pinned"), 409, "all_pinned", None, False),
-        (PlannerFailed(M, "everything is pinned"), 500, "planner_failed", None, False),
+        (Refused(M, "24 GB are more than there are"), 409, "refused", None, False),
+        (PlannerFailed(M, "evictions raised ZeroDivisionError"), 500, "planner_failed", None, False),
+        (GaveUp(M, "not served within 5 s"), 504, "deadline_exceeded", None, False),
     ],
     ids=lambda value: type(value).__name__,
 )

@@ -96,10 +96,10 @@ def test_a_pinned_model_never_goes(by: str) -> None:
 def test_when_pinned_models_hold_every_place_the_refusal_names_them() -> None:
     planner = LruPlanner(2, pinned=[A, C])
     assert planner.evictions(T, view(idle(A, 9), busy(C))) == Refusal(
-        "all 2 places are held by pinned models: a, c"
+        "all 2 places are held by pinned models: a, c", because_pinned=True
     )
     assert LruPlanner(1, pinned=[A]).evictions(T, view(busy(A))) == Refusal(
-        "the only place is held by pinned models: a"
+        "the only place is held by pinned models: a", because_pinned=True
     )
     leaving = ModelView(A, state=STOPPING, pinned=True)
     assert evicted(planner, T, view(leaving, busy(C))) == (A,), "it is on its way out all the same"
