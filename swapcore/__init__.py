@@ -16,6 +16,7 @@ from ._errors import (
     Refused as Refused,
     StartFailed as StartFailed,
     StartTimeout as StartTimeout,
+    StillAlive as StillAlive,
     SwapcoreError as SwapcoreError,
     UnknownModel as UnknownModel,
     Unloaded as Unloaded,

@@ -6,6 +6,7 @@ from typing import TypeAlias
 
 import attrs
 
+from ._errors import StillAlive
 from ._events import Event
 from ._spec import Endpoint, ModelId, ModelSpec
 
@@ -27,6 +28,8 @@ class Run:
     """When it last produced something for a caller, as far as callers tell."""
     failure: Exception | None = None
     """Why it is being stopped although nobody asked for that: it hangs."""
+    survived: StillAlive | None = None
+    """It was killed, and is there all the same."""
 
     @property
     def model(self) -> ModelId:

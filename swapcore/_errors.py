@@ -5,6 +5,8 @@ HTTP statuses are not decided here; a front end maps the classes to them.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from ._spec import ModelId
 
 
@@ -48,6 +50,19 @@ class StartTimeout(StartFailed):
 
 class Hung(ModelError):
     """The process was ready, and stopped answering, or producing anything, while it was in use."""
+
+
+class StillAlive(ModelError):
+    """The process was killed, and is there all the same. Nothing is started in its place until it has gone.
+
+    A launcher raises it where it would have raised ``Cancelled``, or returned, had the process ended.
+    """
+
+    def __init__(self, model: ModelId, reason: str, wait_gone: Callable[[], Awaitable[None]]) -> None:
+        super().__init__(model, reason)
+        self.args = (model, reason, wait_gone)
+        self.wait_gone = wait_gone
+        """Blocks until it has gone after all. Cancellation: it is left to itself."""
 
 
 class Unloaded(ModelError):

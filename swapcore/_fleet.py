@@ -94,6 +94,7 @@ class Fleet:
             state=slot.state,
             pinned=slot.pinned,
             leases=slot.leases,
+            stuck=run is not None and run.survived is not None,
             waiting=len(waiting),
             oldest_wait=now - self.queue.oldest_arrival(model) if waiting else 0.0,
             priority=max((ticket.priority for ticket in waiting), default=0),

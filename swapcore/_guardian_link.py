@@ -28,6 +28,7 @@ RUN_MARKER = "SWAPCORE_RUN"
 
 _ORPHAN_STOP_BOUND = 10.0
 _READ_SIZE = 65536
+_LOOK_AGAIN = 0.25
 
 
 @final
@@ -177,6 +178,22 @@ class GuardianLink:
 
     def survivors(self) -> list[int]:
         return sorted(one.pid for one in family(self._process.pid, f"{RUN_MARKER}={self._mark}"))
+
+    async def wait_gone(self) -> None:
+        if self.run.gone:
+            return
+        # It does not end before the last of what it guards has, unless somebody kills it.
+        while not self._has_ended():  # noqa: ASYNC110 - its pipes are closed: nothing else tells
+            await trio.sleep(_LOOK_AGAIN)
+        await sweep(self._process.pid, f"{RUN_MARKER}={self._mark}", self.run.pid)
+        self._process.wait()
+
+    def _has_ended(self) -> bool:
+        if sys.platform != "linux":
+            return not self.alive
+        # Without reaping it: until then its pid, which names its session, cannot be another's.
+        how = os.WEXITED | os.WNOHANG | os.WNOWAIT
+        return self._process.returncode is not None or os.waitid(os.P_PID, self._process.pid, how) is not None
 
     def close(self) -> None:
         self._serving.cancel()

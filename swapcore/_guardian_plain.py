@@ -17,6 +17,7 @@ from ._guardian_protocol import Guarded, Job
 from ._logs import ModelLog
 
 _READ_SIZE = 65536
+_LOOK_AGAIN = 0.25
 
 
 @final
@@ -112,6 +113,12 @@ class PlainProcess:
     def survivors(self) -> list[int]:
         running = self._process is not None and self._process.poll() is None
         return [self._process.pid] if self._process is not None and running else []
+
+    async def wait_gone(self) -> None:
+        if self._process is not None:
+            while self._process.poll() is None:  # noqa: ASYNC110 - its end is no event once we have let go
+                await trio.sleep(_LOOK_AGAIN)
+        await trio.lowlevel.checkpoint()
 
     def close(self) -> None:
         self._serving.cancel()

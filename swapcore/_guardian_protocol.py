@@ -92,6 +92,10 @@ class Guard(Protocol):
         """Return the pids of the tree that are alive, as far as can be seen."""
         ...
 
+    async def wait_gone(self) -> None:
+        """After `close`: block until nothing is left, whenever that is. Cancellation: nothing changed."""
+        ...
+
     def close(self) -> None:
         """Let go of it, and end `serve`. What is still alive then is killed as soon as it can be."""
         ...

@@ -7,25 +7,23 @@ import signal
 import sys
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final, Protocol, final
 
 import attrs
 import trio
 
 from ._environment import environment_of
-from ._errors import ModelError, StartFailed
+from ._errors import ModelError, StartFailed, StillAlive
 from ._guardian_link import GuardianLink
 from ._guardian_protocol import Guard, Guarded, Job
 from ._health import wait_healthy
 from ._logs import current_log
 from ._preflight import is_same_port, preflight
 from ._spec import Endpoint, ModelId, ModelSpec
-from ._stop_ladder import has_ended, stop
+from ._stop_ladder import end, has_ended, wait_gone
 
 logger = logging.getLogger("swapcore")
-
-# After the grace: how long killing may take before it is reported instead of waited for.
-_KILL_BOUND = 5.0
 
 _LAST_OUTPUT_CHARACTERS = 200
 
@@ -57,6 +55,7 @@ class Launcher(Protocol):
         Raises:
           StartFailed: it ended, or could not be started, before it was ready.
           Exception: any, after it was ready: it has crashed.
+          StillAlive: it could not be ended. Nothing is started in its place before it has gone.
         Cancellation: stops the process, confirms that its whole tree is gone, then raises ``Cancelled``.
         """
         ...
@@ -93,22 +92,25 @@ class SubprocessLauncher:
         endpoint, log = Endpoint(spec.url), current_log()
         place = log.written
         guard = self._take_guard(spec.id)
-        was_ready = False
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(guard.serve, log)
-            try:
-                await guard.start(_job_of(spec))
-                self._warm_up()  # now: the next swap may come as soon as this one is done
-                if await _wait_ready(spec, endpoint, guard.run):
-                    was_ready = True
-                    task_status.started(endpoint)
-                    await guard.run.wait(has_ended)
-            finally:
-                with trio.move_on_after(spec.unload_timeout + _KILL_BOUND, shield=True) as bound:
-                    await stop(spec, guard)
-                if bound.cancelled_caught:
-                    logger.error("%s: still alive after SIGKILL: processes %s", spec.id, guard.survivors())
-                guard.close()
+        was_ready, remains = False, None
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(guard.serve, log)
+                try:
+                    await guard.start(_job_of(spec))
+                    self._warm_up()  # now: the next swap may come as soon as this one is done
+                    if await _wait_ready(spec, endpoint, guard.run):
+                        was_ready = True
+                        task_status.started(endpoint)
+                        await guard.run.wait(has_ended)
+                finally:
+                    # The port of one that ended before it was ready may have been somebody else's all along.
+                    had_port = was_ready or not guard.run.ended
+                    remains = await end(spec, guard, endpoint if had_port else None)
+                    guard.close()
+        finally:
+            if remains is not None:
+                raise StillAlive(spec.id, remains, partial(wait_gone, guard, endpoint))
         raise _problem(spec.id, guard.run, was_ready, log.tail(since=place))
 
     def preflight(self, spec: ModelSpec, beside: Sequence[ModelSpec]) -> None:

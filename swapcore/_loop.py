@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -13,7 +14,7 @@ import attrs
 import trio
 
 from ._effects import Announce, Check, Effect, Grant, Launch, Reject, Run, Stop, Ticket
-from ._errors import Closed, Hung, StartFailed
+from ._errors import Closed, Hung, StartFailed, StillAlive
 from ._feed import Feed
 from ._launch import Launcher
 from ._life import Life
@@ -106,9 +107,14 @@ class Loop:
     feed: Feed = attrs.field(factory=Feed, init=False)
     _conditions: list[Condition] = attrs.field(factory=list[Condition], init=False)
     _scopes: dict[Run, trio.CancelScope] = attrs.field(factory=dict[Run, trio.CancelScope], init=False)
+    # Of waiting for those that survived being killed, which only the end of the supervisor cuts short.
+    _last_waits: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
 
     async def run(self) -> None:
-        """Run until shutdown, when the last process is gone. Awaits mail and deadlines, nothing else."""
+        """Run until shutdown, when the last process that can be ended is gone.
+
+        Awaits mail and deadlines, nothing else.
+        """
         try:
             with self.mailbox.receive as mailbox:
                 while not self.scheduler.is_finished:
@@ -143,6 +149,7 @@ class Loop:
             condition.failed = not condition.holds()
             condition.done.set()
         self.feed.end()
+        self._last_waits.cancel()
 
     # -- mail: posted from any task, carried out by the loop -----------------------
 
@@ -157,9 +164,13 @@ class Loop:
         self.mailbox.post(lambda now: self._apply(self.scheduler.on_pin(model, pinned, now)))
 
     async def unload(self, models: tuple[ModelId, ...], drain: bool) -> None:
-        """Stop *models* and wait until what ran of them is gone."""
+        """Stop *models* and wait until what ran of them is gone. Raises `StillAlive` if that fails."""
         gone = Condition(lambda: False)  # the mail replaces it once it knows which runs those are
-        await self.until(gone, partial(self._on_unload, models, drain, gone))
+        runs: list[Run] = []
+        await self.until(gone, partial(self._on_unload, models, drain, gone, runs))
+        for run in runs:
+            if self._is_current(run) and run.survived is not None:
+                raise copy.copy(run.survived)
 
     async def reconfigure(
         self,
@@ -200,13 +211,16 @@ class Loop:
             except Exception:
                 logger.exception("on_wait failed for a caller of %s; it waits all the same", ticket.model)
 
-    def _on_unload(self, models: tuple[ModelId, ...], drain: bool, gone: Condition, now: float) -> None:
+    def _on_unload(
+        self, models: tuple[ModelId, ...], drain: bool, gone: Condition, runs: list[Run], now: float
+    ) -> None:
         self._apply(self.scheduler.on_unload(models, drain, now))
         # A later run is somebody's new request, not one to wait for.
-        gone.holds = partial(self._none_runs, [self.scheduler.fleet.run_of(model) for model in models])
+        runs += filter(None, map(self.scheduler.fleet.run_of, models))
+        gone.holds = lambda: not any(self._is_current(run) and run.survived is None for run in runs)
 
-    def _none_runs(self, runs: Iterable[Run | None]) -> bool:
-        return not any(run is not None and self.scheduler.fleet.run_of(run.model) is run for run in runs)
+    def _is_current(self, run: Run) -> bool:
+        return self.scheduler.fleet.run_of(run.model) is run
 
     # -- the end: synchronous, so that it works while cancelled ---------------------
 
@@ -273,9 +287,9 @@ class Loop:
         """One life of a process: launch it, report readiness, report its end, whatever happens in between."""
         error: Exception | None = None
         logger.info("starting %s", run.model)
-        with scope:
+        try:
             try:
-                with writing_to(self.logs[run.model]):
+                with scope, writing_to(self.logs[run.model]):
                     await Life(
                         run,
                         self.logs[run.model],
@@ -285,11 +299,30 @@ class Loop:
                     ).live()
             except* Exception as group:  # a dead model never takes its siblings along
                 error = _only(group)
-                logger.warning("%s", error)
             finally:
                 del self._scopes[run]
-                with suppress(Closed):
-                    self._report(run, Exited(error))
+            match error:
+                case None:
+                    pass
+                case StillAlive():
+                    await self._outwait(run, error)
+                case _:
+                    logger.warning("%s", error)
+        finally:
+            with suppress(Closed):
+                self._report(run, Exited(error))
+
+    async def _outwait(self, run: Run, error: StillAlive) -> None:
+        """Wait for what survived being killed. Nobody waits with us: they have been told."""
+        logger.error("%s", error)
+        with suppress(Closed):
+            self.mailbox.post(lambda now: self._apply(self.scheduler.on_survived(run, error, now)))
+        try:
+            with self._last_waits:
+                await error.wait_gone()
+                logger.info("%s: gone at last", run.model)
+        except Exception:
+            logger.exception("%s: nobody can tell whether it has gone; taken for gone", run.model)
 
     def _report_hang(self, run: Run, error: Hung) -> None:
         logger.warning("%s", error)

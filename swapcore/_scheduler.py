@@ -29,6 +29,7 @@ from ._errors import (
     PlannerFailed,
     Refused,
     StartFailed,
+    StillAlive,
     UnknownModel,
     Unloaded,
 )
@@ -84,8 +85,8 @@ class Scheduler:
 
     @property
     def is_finished(self) -> bool:
-        """Shut down, and every process is gone."""
-        return self._ending and not self.fleet.occupied
+        """Shut down, and every process is gone, but for those that nothing ends."""
+        return self._ending and all(self._survivor(model) for model in self.fleet.occupied)
 
     def next_deadline(self) -> float:
         """When `on_tick` is wanted next; ``inf`` if never."""
@@ -151,6 +152,28 @@ class Scheduler:
         if slot is not None and slot.run is run and slot.state is ProcState.READY:
             run.failure = error
             self._stop(slot, str(error))
+        return self._take_effects()
+
+    def on_survived(self, run: Run, error: StillAlive, now: float) -> Sequence[Effect]:
+        """*run* was killed, and is there all the same. Its end may never come: nobody is to wait for it."""
+        self._now = now
+        slot = self.fleet.slots[run.model]
+        run.survived = error
+        match slot.state:
+            case ProcState.READY:
+                run.failure = error  # it ended by itself, and left something behind
+            case ProcState.STARTING:
+                self._failed(slot, error, was_ready=False)
+            case _:
+                pass
+        self._stop(slot, error.reason)
+        self._turn_away(slot.id, self._no_room(slot.id, error))
+        for swap in list(self.fleet.swaps.values()):
+            if slot.id in swap.leaving:
+                no_room = self._no_room(swap.target, error)
+                self._end_swap(swap.target, no_room)
+                self._turn_away(swap.target, no_room)
+        self._settle()
         return self._take_effects()
 
     def on_checked(self, check: Check, error: StartFailed | None, now: float) -> Sequence[Effect]:
@@ -370,6 +393,8 @@ class Scheduler:
             self._put_back(swap)
         if slot.retired:
             del fleet.slots[model]
+        else:
+            self._arm(slot)
         for swap in list(fleet.swaps.values()):
             if model in swap.leaving:
                 swap.leaving.remove(model)
@@ -469,6 +494,8 @@ class Scheduler:
         while (target := self._ask_next(promised)) is not None:
             promised.add(target)
             self._make_room(self.fleet.slots[target], promised, held)
+            if target not in self.fleet.queue:
+                promised.discard(target)  # it was turned away: the room is still to be had
 
     def _reopen(self) -> None:
         """Open what was closed for the sake of callers who are gone, or served, by now."""
@@ -483,12 +510,17 @@ class Scheduler:
         """Commit a swap if all in the model's way may go; *held* collects overdue targets that wait."""
         target = slot.id
         if slot.state is ProcState.STOPPING:
+            if survivor := self._survivor(target):
+                self._turn_away(target, self._no_room(target, survivor))
             return  # once it is gone the question is asked again
         if slot.run is None and slot.failures.closed_until > self._now:
             self._turn_away(target, self._backing_off(slot))
             return
         plan = self._ask_evictions(target)
         if plan is None or self._would_delay(target, held):
+            return
+        if survivor := next(filter(None, map(self._survivor, plan.evict)), None):
+            self._turn_away(target, self._no_room(target, survivor))
             return
         overdue = self.fleet.queue.is_overdue(target)
         obstacles = [m for m in plan.evict if not self._may_go(self.fleet.slots[m], promised, overdue)]
@@ -499,6 +531,14 @@ class Scheduler:
                 self._close(plan.evict, target)
         elif not plan.evict or self._is_checked(slot, plan):
             self._commit(slot, plan)
+
+    def _survivor(self, model: ModelId) -> StillAlive | None:
+        run = self.fleet.run_of(model)
+        return None if run is None else run.survived
+
+    def _no_room(self, target: ModelId, survivor: StillAlive) -> StartFailed:
+        whose = "its process" if survivor.model == target else f"the process of {survivor.model}"
+        return StartFailed(target, f"{whose} is in the way, and cannot be ended: {survivor.reason}")
 
     def _close(self, obstacles: Sequence[ModelId], target: ModelId) -> None:
         for slot in [self.fleet.slots[model] for model in obstacles]:

@@ -8,23 +8,53 @@ import signal
 import trio
 
 from ._guardian_protocol import Guard, Guarded
-from ._spec import ModelSpec
+from ._health import addresses_of
+from ._preflight import is_port_taken
+from ._spec import Endpoint, ModelSpec
 
 logger = logging.getLogger("swapcore")
 
+# After the grace: how long killing may take before it is reported instead of waited for.
+_KILL_BOUND = 5.0
+
 # Once the tree is gone nobody writes any more; what is in the pipe is read, unless someone outside holds it.
 _DRAIN_BOUND = 0.1
+
+_CONNECT_BOUND = 1.0
 
 
 def has_ended(run: Guarded) -> bool:
     return run.ended
 
 
-async def stop(spec: ModelSpec, guard: Guard) -> None:
-    """The ladder: ask; ask again at half the grace, or once asking has failed; kill at its end; confirm.
+async def end(spec: ModelSpec, guard: Guard, endpoint: Endpoint | None) -> str | None:
+    """End a run, which may have ended by itself: also what a dead leader has left behind must go.
 
-    Runs after every run, however it ended: also what a dead leader has left behind must go.
+    Args:
+      endpoint: gone means that nobody answers here, either: a process can escape where no guard sees it.
+    Returns:
+      ``None`` once it is gone; or what is left of it 5 s after its grace, in words.
+    Cancellation: waits for it.
     """
+    with trio.move_on_after(spec.unload_timeout + _KILL_BOUND, shield=True):
+        await _climb(spec, guard)
+        if endpoint is not None:
+            await _wait_unanswered(endpoint)
+        return None
+    if guard.run.gone:
+        assert endpoint is not None
+        return f"its processes are gone, and something answers at port {endpoint.port} of {endpoint.host}"
+    return f"still alive after SIGKILL: processes {guard.survivors()}"
+
+
+async def wait_gone(guard: Guard, endpoint: Endpoint) -> None:
+    """Block until what `end` could not end has gone by itself. Cancellation: it is left to itself."""
+    await guard.wait_gone()
+    await _wait_unanswered(endpoint)
+
+
+async def _climb(spec: ModelSpec, guard: Guard) -> None:
+    """Ask; ask again at half the grace, or once asking has failed; kill at its end; wait until it is gone."""
     run = guard.run
     with trio.move_on_after(spec.unload_timeout):
         if run.pid is not None:
@@ -56,3 +86,25 @@ async def _ask_to_stop(spec: ModelSpec, guard: Guard) -> None:
         # Some servers (llama-server with a request in flight) end only on a second SIGTERM.
         await guard.signal(signal.SIGTERM)
         await run.wait(has_ended)
+
+
+async def _wait_unanswered(endpoint: Endpoint) -> None:
+    pause = 0.001
+    # Binding tells in no time that it is free. If not, it may be a connection of somebody else's that has it.
+    while is_port_taken(endpoint) and await _is_answered(endpoint):
+        await trio.sleep(pause)
+        pause = min(2 * pause, 0.5)
+
+
+async def _is_answered(endpoint: Endpoint) -> bool:
+    for host in addresses_of(endpoint):
+        with trio.move_on_after(_CONNECT_BOUND) as patience:
+            try:
+                stream = await trio.open_tcp_stream(host, endpoint.port)
+            except OSError:
+                continue
+            await trio.aclose_forcefully(stream)
+            return True
+        if patience.cancelled_caught:
+            return True  # somebody listens, and is too busy to say so
+    return False

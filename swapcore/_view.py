@@ -26,6 +26,8 @@ class ModelView:
     """Callers in line for it."""
     oldest_wait: float = 0.0
     """How long the first of those has waited."""
+    stuck: bool = False
+    """It was killed, and is there all the same: evicting it gets the target's callers refused."""
     priority: int = 0
     """The highest priority among those; 0 when nobody waits."""
     idle_for: float | None = None

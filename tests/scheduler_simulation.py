@@ -22,6 +22,7 @@ from swapcore import (
     ProcState,
     SchedulingPolicy,
     StartFailed,
+    StillAlive,
     SwapPlanner,
 )
 from swapcore._effects import Announce, Check, Effect, Grant, Launch, Reject, Run, Stop, Ticket
@@ -55,6 +56,8 @@ class Simulation:
     stop_seconds: float = 1.0
     crash_after: Callable[[Run], float] = lambda run: inf
     """When a run ends by itself, counted from its launch."""
+    survives_for: Callable[[Run], float] = lambda run: 0.0
+    """How long a run stays after it was killed."""
     check_fails: Callable[[Check], bool] | None = None
     """What a launcher's check finds; ``None``: the launcher has none."""
     now: float = 0.0
@@ -127,12 +130,14 @@ class Simulation:
                     self._alive[run] = True
                     self._at(self.now + self.load_seconds, partial(self._ready, run))
                     if (life := self.crash_after(run)) < inf:
-                        self._at(self.now + life, partial(self._end, run, RuntimeError("crashed")))
+                        crash = RuntimeError("crashed")
+                        self._at(self.now + life, partial(self._end_of_life, run, crash))
                 case Stop(run, _, reason):
-                    assert reason in ASKED_FOR or run.leases == 0, (
+                    assert reason in ASKED_FOR or run.leases == 0 or run.survived, (
                         f"{run.model} is stopped while in use: {reason}"
                     )
-                    self._at(self.now + self.stop_seconds, partial(self._end, run, None))
+                    if run.survived is None:
+                        self._at(self.now + self.stop_seconds, partial(self._stopped, run))
                 case Check():
                     self._at(self.now + 0.001, partial(self._checked, effect))
                 case Announce():
@@ -153,9 +158,22 @@ class Simulation:
         return self.scheduler.on_checked(check, error, self.now)
 
     def _ready(self, run: Run) -> Sequence[Effect]:
-        if not self._alive[run]:
+        if not self._alive[run] or run.survived is not None:
             return ()
         return self.scheduler.on_process(run, BecameReady(ENDPOINT), self.now)
+
+    def _stopped(self, run: Run) -> Sequence[Effect]:
+        return self._end_of_life(run, None)
+
+    def _end_of_life(self, run: Run, error: Exception | None) -> Sequence[Effect]:
+        """It ends, or was to: then nothing changes before it does."""
+        if not self._alive[run] or run.survived is not None:
+            return ()
+        if (stays := self.survives_for(run)) <= 0:
+            return self._end(run, error)
+        survived = StillAlive(run.model, "it is in the kernel", _nobody_waits)
+        self._at(self.now + stays, partial(self._end, run, survived))
+        return self.scheduler.on_survived(run, survived, self.now)
 
     def _end(self, run: Run, error: Exception | None) -> Sequence[Effect]:
         if not self._alive[run]:
@@ -191,6 +209,10 @@ class Simulation:
     def _at(self, when: float, happen: Callable[[], Sequence[Effect]]) -> None:
         self._sequence += 1
         heapq.heappush(self._agenda, (when, self._sequence, happen))
+
+
+async def _nobody_waits() -> None:
+    raise AssertionError("there are no tasks here")
 
 
 def random_traffic(simulation: Simulation, random: Random, calls: int, span: float) -> None:

@@ -28,6 +28,8 @@ def _names(pinned: Collection[ModelId]) -> frozenset[ModelId]:
 def _rank(model: ModelView) -> tuple[int, float]:
     """The smaller, the sooner it goes; equal ones in the order in which they were started."""
     match model.state:
+        case ProcState.STOPPING if model.stuck:
+            return 5, 0.0  # nobody gets its place
         case ProcState.STOPPING:
             return 0, 0.0  # its place becomes free whatever we do
         case ProcState.READY if model.leases:
@@ -48,7 +50,8 @@ class LruPlanner(SwapPlanner):
     2. the idle model whose last use is the longest ago;
     3. the busy model that has run the longest: it had the most of the machine, and
        the answer stays the same while the target waits for it;
-    4. a model that is being loaded for somebody.
+    4. a model that is being loaded for somebody;
+    5. one that could not be stopped, whose place nobody gets.
 
     A pinned model never goes: one in *pinned*, or pinned in the supervisor. Once
     such models hold every place, all others are refused.

@@ -46,6 +46,7 @@ class NeighboursPlanner(SwapPlanner):
     concurrency=st.sampled_from([None, 1, 2]),
     times=st.sampled_from([(0.0, 0.0), (5.0, 1.0), (1.0, 6.0)]),
     crashing=st.booleans(),
+    surviving=st.booleans(),
 )
 def test_any_history_ends_with_everybody_answered(
     seed: int,
@@ -56,8 +57,12 @@ def test_any_history_ends_with_everybody_answered(
     concurrency: int | None,
     times: tuple[float, float],
     crashing: bool,
+    surviving: bool,
 ) -> None:
     random = Random(seed)
+
+    def survives_for(run: Run) -> float:
+        return random.choice([0.0, 0.0, 0.0, 0.5, 40.0]) if surviving else 0.0
 
     def crash_after(run: Run) -> float:
         return random.choice([inf, 0.0, 3.0, 30.0]) if crashing and run.model in "ab" else inf
@@ -69,6 +74,7 @@ def test_any_history_ends_with_everybody_answered(
         load_seconds=times[0],
         stop_seconds=times[1],
         crash_after=crash_after,
+        survives_for=survives_for,
         check_fails=lambda check: crashing and random.random() < 0.1,
     )
     random_traffic(simulation, random, calls=200, span=random.choice([50.0, 400.0]))

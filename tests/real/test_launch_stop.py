@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import os
 import signal
 from pathlib import Path
 
@@ -13,7 +11,6 @@ import trio
 from real_children import FAMILY, FAMILY_SIZE, PYTHON, SERVE, WAIT, Children, Launched, launched
 
 from swapcore import StartFailed, launch_subprocess
-from swapcore._guardian_link import GuardianLink
 from swapcore._guardian_plain import PlainProcess
 from swapcore._launch import SubprocessLauncher
 
@@ -197,25 +194,6 @@ async def test_siblings_are_not_touched(children: Children) -> None:
         await one.stop()
         assert len(children.alive()) == 1
         assert not two.ended.is_set()
-
-
-async def test_what_cannot_be_killed_is_reported_and_not_waited_for(
-    children: Children, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr("swapcore._launch._KILL_BOUND", 0.3)
-    link = GuardianLink.spawn()
-    monkeypatch.setattr(SubprocessLauncher, "_take_guard", lambda self, model: link)
-    async with launched(children.spec(WAIT, unload_timeout=0.3)) as run:
-        await up(run)
-        (pid,) = children.alive()
-        # A guardian that stands still is as good as a process that hangs in the kernel.
-        os.kill(link._process.pid, signal.SIGSTOP)
-        assert 0.6 <= await run.stop() < 0.9
-        (record,) = (record for record in caplog.records if record.levelno == logging.ERROR)
-        assert record.getMessage() == f"model: still alive after SIGKILL: processes [{pid}]"
-        os.kill(link._process.pid, signal.SIGCONT)
-        assert await children.wait_alive(lambda pids: not pids) < 1, "it ends what it guards all the same"
-        link._process.wait()
 
 
 # -- where there is no guardian ---------------------------------------------------------------------

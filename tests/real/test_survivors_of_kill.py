@@ -1,0 +1,170 @@
+"""What is there although it was killed. A stopped guardian stands for a process that hangs in the kernel."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from pathlib import Path
+
+import attrs
+import pytest
+import trio
+from real_children import SERVE, WAIT, Children, Launched, launched
+
+import swapcore
+from swapcore import Endpoint, ModelId, ModelSpec, ProcState, StillAlive, Supervisor, launch_subprocess
+from swapcore._guardian_link import GuardianLink
+from swapcore._guardian_plain import PlainProcess
+from swapcore._launch import SubprocessLauncher
+
+A, B = ModelId("a"), ModelId("b")
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("swapcore._stop_ladder._KILL_BOUND", 0.3)
+
+
+def guardian_of(pid: int) -> int:
+    """The parent of *pid*."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def specs(children: Children) -> list[ModelSpec]:
+    return [attrs.evolve(children.spec(WAIT, unload_timeout=0.2), id=model) for model in (A, B)]
+
+
+def port_of(spec: ModelSpec) -> int:
+    return Endpoint(spec.url).port
+
+
+async def wait_stopped(supervisor: Supervisor, model: ModelId) -> None:
+    while supervisor.state_of(model) is not ProcState.STOPPED:  # noqa: ASYNC110 - events may have passed
+        await trio.sleep(0.01)
+
+
+@pytest.mark.rule("G19")
+async def test_nothing_is_started_beside_it_and_all_goes_on_once_it_has_gone(children: Children) -> None:
+    async with swapcore.open_supervisor(specs(children)) as supervisor:
+        await supervisor.load(A)
+        await children.wait_alive(lambda pids: len(pids) == 1)
+        (pid,) = children.alive()
+        guardian = guardian_of(pid)
+        os.kill(guardian, signal.SIGSTOP)
+        try:
+            started = trio.current_time()
+            with pytest.raises(swapcore.StartFailed) as caught:
+                await supervisor.load(B)
+            assert 0.5 <= trio.current_time() - started < 0.9
+            assert caught.value.reason == (
+                "the process of a is in the way, and cannot be ended: "
+                f"still alive after SIGKILL: processes [{pid}]"
+            )
+            with pytest.raises(swapcore.StartFailed, match="in the way"), trio.fail_after(0.1):
+                await supervisor.load(B)
+            assert (children.alive(), supervisor.state_of(A)) == ([pid], ProcState.STOPPING)
+        finally:
+            os.kill(guardian, signal.SIGCONT)
+        await children.wait_alive(lambda pids: not pids, within=1)
+        with trio.fail_after(2):
+            await wait_stopped(supervisor, A)
+            await supervisor.load(B)
+
+
+async def test_it_does_not_hold_up_the_end_of_the_program(
+    children: Children, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = GuardianLink.spawn()
+    monkeypatch.setattr(SubprocessLauncher, "_take_guard", lambda self, model: link)
+    with trio.fail_after(5):
+        async with swapcore.open_supervisor(specs(children)) as supervisor:
+            await supervisor.load(A)
+            os.kill(link._process.pid, signal.SIGSTOP)
+    assert len(children.alive()) == 1
+    os.kill(link._process.pid, signal.SIGCONT)
+    assert await children.wait_alive(lambda pids: not pids) < 1, "its guardian ends it all the same"
+    link._process.wait()
+
+
+async def test_it_is_looked_for_even_when_its_guardian_is_killed(children: Children) -> None:
+    """Stopped and then killed, the guardian will never do its work: the supervisor does."""
+    async with launched(children.spec(WAIT, unload_timeout=0.2)) as run:
+        await run.wait_output(b"up")
+        (pid,) = children.alive()
+        guardian = guardian_of(pid)
+        os.kill(guardian, signal.SIGSTOP)
+        await run.stop()
+        assert isinstance(run.error, StillAlive)
+        os.kill(guardian, signal.SIGKILL)
+        with trio.fail_after(2):
+            await run.error.wait_gone()
+        assert children.alive() == []
+
+
+# -- what escapes to where no guardian sees it: a container, after the death of its client ------------
+
+
+async def test_a_port_that_is_still_answered_counts_as_alive(children: Children) -> None:
+    one, two = specs(children)
+    async with swapcore.open_supervisor([one, two]) as supervisor:
+        await supervisor.load(A)
+        with socket.create_server(("127.0.0.1", port_of(one))):
+            with pytest.raises(swapcore.StartFailed, match=f"answers at port {port_of(one)} of 127"):
+                await supervisor.load(B)
+            assert children.alive() == []
+        with trio.fail_after(2):
+            await wait_stopped(supervisor, A)
+            await supervisor.load(B)
+
+
+async def test_a_port_that_is_free_in_the_end_is_waited_for(children: Children) -> None:
+    spec = children.spec(WAIT)
+    async with launched(spec) as run, trio.open_nursery() as nursery:
+        server = socket.create_server(("127.0.0.1", port_of(spec)))
+
+        async def close_later() -> None:
+            await trio.sleep(0.1)
+            server.close()
+
+        nursery.start_soon(close_later)
+        assert 0.1 <= await run.stop() < 0.3
+    assert run.error is None
+
+
+async def test_a_port_that_is_held_and_not_answered_is_nobody(children: Children) -> None:
+    spec = children.spec(WAIT)
+    async with launched(spec) as run:
+        with socket.socket() as holder:  # as an outgoing connection may
+            holder.bind(("127.0.0.1", port_of(spec)))
+            assert await run.stop() < 0.2
+    assert run.error is None
+
+
+async def test_a_start_that_lost_its_port_to_a_stranger_does_not_wait_for_him(children: Children) -> None:
+    spec = children.spec("time.sleep(0.2)" + SERVE, check_path="/health")
+    run = Launched(spec, launch_subprocess)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run.run)
+        await children.wait_alive(bool)
+        with socket.create_server(("127.0.0.1", port_of(spec)), backlog=1), trio.fail_after(2):
+            await run.ended.wait()
+    assert isinstance(run.error, swapcore.StartFailed)
+    assert "Address already in use" in run.error.reason
+
+
+async def test_without_a_guardian_it_is_the_process_itself(
+    children: Children, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SubprocessLauncher, "_take_guard", lambda self, model: PlainProcess())
+    monkeypatch.setattr("trio.Process.kill", lambda self: None)
+    monkeypatch.setattr("trio.Process.send_signal", lambda self, number: None)
+    async with launched(children.spec(WAIT, unload_timeout=0.1)) as run:
+        await run.wait_output(b"up")
+        (pid,) = children.alive()
+        await run.stop()
+    assert isinstance(run.error, StillAlive)
+    assert run.error.reason == f"still alive after SIGKILL: processes [{pid}]"
+    os.kill(pid, signal.SIGKILL)
+    with trio.fail_after(1):
+        await run.error.wait_gone()
