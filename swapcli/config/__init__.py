@@ -2,6 +2,7 @@
 
 from ._changes import Changes as Changes, changes as changes
 from ._effective import effective as effective
+from ._filters import ModelFilters as ModelFilters, PeerFilters as PeerFilters
 from ._json_schema import schema as schema
 from ._load import Loaded as Loaded, load as load, load_sources as load_sources, unsupported as unsupported
 from ._matrix_dsl import (
@@ -26,6 +27,7 @@ from ._problem import (
     Severity as Severity,
     render as render,
 )
+from ._routing import Profile as Profile, Selector as Selector, SelectorSettings as SelectorSettings
 from ._source import Source as Source, find_sources as find_sources
 from ._specs import to_specs as to_specs
 from ._top_level import Configuration as Configuration

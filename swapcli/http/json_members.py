@@ -24,6 +24,9 @@ class Member:
     """A key and its value, as positions in the document."""
 
     key: str
+    """Empty in an array."""
+    begin: int
+    """First byte of the key, its quotation mark; in an array, of the value."""
     start: int
     """First byte of the value."""
     end: int
@@ -49,7 +52,21 @@ def members(document: bytes) -> Iterator[Member]:
             return
         name = string_of(key.group())
         if name is not None:
-            yield Member(name, start, end)
+            yield Member(name, key.start(), start, end)
+        position = _skip_space(document, end)
+        if document[position : position + 1] != b",":
+            return
+        position = _skip_space(document, position + 1)
+
+
+def elements(document: bytes) -> Iterator[Member]:
+    """Yield the elements of the array that the document is, in order, until it ends or makes no sense."""
+    position = _skip_space(document, 0)
+    if document[position : position + 1] != b"[":
+        return
+    position = _skip_space(document, position + 1)
+    while (end := _end_of_value(document, position)) is not None:
+        yield Member("", position, position, end)
         position = _skip_space(document, end)
         if document[position : position + 1] != b",":
             return

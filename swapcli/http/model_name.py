@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from enum import Enum, auto
 from typing import Any
-from urllib.parse import unquote_to_bytes
 
 import attrs
 import msgspec
 
+from .form_pairs import pairs_of
 from .json_members import first_member, string_of
-from .multipart_fields import field_values
+from .multipart_fields import fields
 
 _FORM_LIMIT = 10 * 1024 * 1024
 _TRUE_WORDS = frozenset({"1", "t", "T", "true", "TRUE", "True"})
@@ -24,52 +26,54 @@ class Asked:
     stream: bool
 
 
-def identify(method: str, query: bytes, content_type: str, body: bytes) -> Asked:
-    """Find the model's name where the kind of request keeps it. Pure; takes long for a large body only.
+class Carrier(Enum):
+    """The part of a request that carries the model's name."""
 
-    ``GET``: in the query. Else by ``Content-Type``: in a JSON object; in a multipart form, where the query
-    goes first; in a form, which goes before the query.
-    """
+    QUERY = auto()
+    JSON = auto()
+    MULTIPART = auto()
+    """A multipart form, where the query goes first."""
+    FORM = auto()
+    """A form, which goes before the query."""
+
+
+def carrier_of(method: str, content_type: str) -> Carrier:
+    """Tell by method and ``Content-Type`` where the name of a request's model is. Pure."""
     if method == "GET":
-        return _asked(parse_form(query))
+        return Carrier.QUERY
     if "application/json" in content_type:
-        return _in_json(body)
+        return Carrier.JSON
     if "multipart/form-data" in content_type:
-        fields = field_values(content_type, body)
-        return _asked([*parse_form(query), *fields]) if fields is not None else Asked("", False)
+        return Carrier.MULTIPART
     if content_type.partition(";")[0].strip().lower() == "application/x-www-form-urlencoded":
-        if len(body) > _FORM_LIMIT:
-            return Asked("", False)
-        return _asked([*parse_form(body), *parse_form(query)])
-    return _asked(parse_form(query))
+        return Carrier.FORM
+    return Carrier.QUERY
 
 
-def parse_form(encoded: bytes) -> list[tuple[str, str]]:
-    """Return the pairs of a query or form in order, without those with a bare ``;`` or a broken escape."""
-    pairs: list[tuple[str, str]] = []
-    for item in encoded.split(b"&"):
-        if not item or b";" in item:
-            continue
-        name, _, value = item.partition(b"=")
-        decoded = [_decode_part(part) for part in (name, value)]
-        if decoded[0] is not None and decoded[1] is not None:
-            pairs.append((decoded[0], decoded[1]))
-    return pairs
+def identify(method: str, query: bytes, content_type: str, body: bytes) -> Asked:
+    """Find the model's name where the kind of request keeps it. Pure; takes long for a large body only."""
+    match carrier_of(method, content_type):
+        case Carrier.QUERY:
+            return _asked(pairs_of(query))
+        case Carrier.JSON:
+            return _in_json(body)
+        case Carrier.MULTIPART:
+            found = fields(content_type, body)
+            if found is None:
+                return Asked("", False)
+            values = ((field.name.encode(), body[field.start : field.end]) for field in found)
+            return _asked([*pairs_of(query), *values])
+        case Carrier.FORM:
+            if len(body) > _FORM_LIMIT:
+                return Asked("", False)
+            return _asked([*pairs_of(body), *pairs_of(query)])
 
 
-def _decode_part(part: bytes) -> str | None:
-    plain = unquote_to_bytes(part.replace(b"+", b" "))
-    escapes = part.count(b"%")
-    if len(part) - len(plain) != 2 * escapes:
-        return None
-    return plain.decode("utf-8", "replace")
-
-
-def _asked(pairs: list[tuple[str, str]]) -> Asked:
-    first: dict[str, str] = {}
+def _asked(pairs: Iterable[tuple[bytes, bytes]]) -> Asked:
+    first: dict[bytes, bytes] = {}
     for name, value in pairs:
         first.setdefault(name, value)
-    return Asked(first.get("model", ""), first.get("stream") == "true")
+    return Asked(first.get(b"model", b"").decode("utf-8", "replace"), first.get(b"stream") == b"true")
 
 
 class _Head(msgspec.Struct):
