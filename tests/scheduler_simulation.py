@@ -17,6 +17,7 @@ import attrs
 from swapcore import (
     Endpoint,
     FleetView,
+    Hung,
     ModelId,
     ModelSpec,
     ProcState,
@@ -58,6 +59,8 @@ class Simulation:
     """When a run ends by itself, counted from its launch."""
     survives_for: Callable[[Run], float] = lambda run: 0.0
     """How long a run stays after it was killed."""
+    hang_after: Callable[[Run], float] = lambda run: inf
+    """When a run is found to hang, counted from when it is ready."""
     check_fails: Callable[[Check], bool] | None = None
     """What a launcher's check finds; ``None``: the launcher has none."""
     now: float = 0.0
@@ -133,7 +136,8 @@ class Simulation:
                         crash = RuntimeError("crashed")
                         self._at(self.now + life, partial(self._end_of_life, run, crash))
                 case Stop(run, _, reason):
-                    assert reason in ASKED_FOR or run.leases == 0 or run.survived, (
+                    went_wrong = run.survived or run.failure
+                    assert reason in ASKED_FOR or run.leases == 0 or went_wrong, (
                         f"{run.model} is stopped while in use: {reason}"
                     )
                     if run.survived is None:
@@ -160,6 +164,8 @@ class Simulation:
     def _ready(self, run: Run) -> Sequence[Effect]:
         if not self._alive[run] or run.survived is not None:
             return ()
+        if (patience := self.hang_after(run)) < inf:
+            self._at(self.now + patience, partial(self._hung, run))
         return self.scheduler.on_process(run, BecameReady(ENDPOINT), self.now)
 
     def _stopped(self, run: Run) -> Sequence[Effect]:
@@ -174,6 +180,9 @@ class Simulation:
         survived = StillAlive(run.model, "it is in the kernel", _nobody_waits)
         self._at(self.now + stays, partial(self._end, run, survived))
         return self.scheduler.on_survived(run, survived, self.now)
+
+    def _hung(self, run: Run) -> Sequence[Effect]:
+        return self.scheduler.on_hung(run, Hung(run.model, "silent"), self.now)
 
     def _end(self, run: Run, error: Exception | None) -> Sequence[Effect]:
         if not self._alive[run]:

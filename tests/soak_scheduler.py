@@ -43,7 +43,7 @@ class Neighbours(SwapPlanner):
 
 def play(seed: int) -> Simulation:
     random = Random(seed)
-    crashes, fails = random.choice([0.0, 0.2]), random.choice([0.0, 0.1])
+    crashes, hangs, fails = random.choice([0.0, 0.2]), random.choice([0.0, 0.1]), random.choice([0.0, 0.1])
     load, stop = random.choice([(0.0, 0.0), (5.0, 1.0), (1.0, 6.0)])
     simulation = Simulation(
         [
@@ -60,6 +60,7 @@ def play(seed: int) -> Simulation:
         load_seconds=load,
         stop_seconds=stop,
         crash_after=lambda run: random.choice([0.0, 3.0, 30.0]) if random.random() < crashes else inf,
+        hang_after=lambda run: random.choice([0.0, 3.0, 30.0]) if random.random() < hangs else inf,
         check_fails=lambda check: random.random() < fails,
     )
     random_traffic(simulation, random, CALLS, span=random.choice([50.0, 400.0]))

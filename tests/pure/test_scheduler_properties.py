@@ -25,6 +25,7 @@ from swapcore import (
     Unloaded,
 )
 from swapcore._effects import Run
+from swapcore.planners import LruPlanner
 
 MODELS = [ModelId(name) for name in "abcde"]
 
@@ -67,6 +68,9 @@ def test_any_history_ends_with_everybody_answered(
     def crash_after(run: Run) -> float:
         return random.choice([inf, 0.0, 3.0, 30.0]) if crashing and run.model in "ab" else inf
 
+    def hang_after(run: Run) -> float:
+        return random.choice([inf, 0.0, 3.0, 30.0]) if crashing and run.model in "bc" else inf
+
     simulation = Simulation(
         [ModelSpec(model, ttl=ttl, concurrency=concurrency) for model in MODELS],
         planner,
@@ -75,6 +79,7 @@ def test_any_history_ends_with_everybody_answered(
         stop_seconds=times[1],
         crash_after=crash_after,
         survives_for=survives_for,
+        hang_after=hang_after,
         check_fails=lambda check: crashing and random.random() < 0.1,
     )
     random_traffic(simulation, random, calls=200, span=random.choice([50.0, 400.0]))
@@ -107,6 +112,53 @@ def test_the_wait_for_a_hot_model_s_place_is_bounded(planner: SwapPlanner) -> No
     assert len(waits) == 7260
     assert max(waits) <= 120 + 4 + 10
     assert max(waits) > 60, "the hot model was never in anybody's way: this test would prove nothing"
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    seed=st.integers(0, 2**32),
+    planner=st.sampled_from([ExclusivePlanner(), NeighboursPlanner(), LruPlanner(2)]),
+    max_wait=st.sampled_from([0.5, 10.0, 60.0]),
+    residency=st.sampled_from([0.0, 8.0]),
+    times=st.sampled_from([(0.0, 0.0), (5.0, 1.0), (1.0, 6.0)]),
+    models=st.integers(2, 5),
+)
+def test_every_wait_is_bounded_by_the_turns_of_those_who_are_overdue_for_longer(
+    seed: int,
+    planner: SwapPlanner,
+    max_wait: float,
+    residency: float,
+    times: tuple[float, float],
+    models: int,
+) -> None:
+    """The bound is ``max_wait``, then one drain and one swap for each model whose callers are first.
+
+    Whoever is overdue the longest waits for what is under way, and then for nothing but its own swap.
+    """
+    random, longest_hold, swap = Random(seed), 12.0, sum(times)
+    simulation = Simulation(
+        [ModelSpec(model) for model in MODELS[:models]],
+        planner,
+        SchedulingPolicy(max_wait=max_wait, min_residency=residency),
+        load_seconds=times[0],
+        stop_seconds=times[1],
+    )
+    when, hot = 0.0, random.sample(MODELS[:models], random.choice([1, models - 1]))
+    for _ in range(300):
+        when += random.expovariate(1)
+        simulation.call_at(
+            when,
+            random.choice(hot if random.random() < 0.9 else MODELS[:models]),
+            hold=random.choice([3.0, longest_hold]),
+            patience=random.choice([inf, inf, 2.0, 30.0]),
+            priority=random.choice([0, 0, 0, 5]),
+        )
+    simulation.play()
+    simulation.assert_at_rest()
+    turn = longest_hold + swap
+    for caller in simulation.finished:
+        if caller.granted_at is not None:
+            assert caller.granted_at - caller.asked_at <= max_wait + turn * models + turn
 
 
 def test_an_overdue_caller_is_not_overtaken_by_a_third_model_in_its_way() -> None:
