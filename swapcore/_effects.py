@@ -44,6 +44,8 @@ class Ticket:
     priority: int = 0
     automatic: bool = False
     """No caller: the supervisor itself wants the model to run."""
+    preload: bool = False
+    """The caller uses nothing, it only wants the model to be ready: no lease to count or to measure."""
     arrived_at: float = 0.0
     granted_at: float = 0.0
     sequence: int = 0

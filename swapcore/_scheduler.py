@@ -120,7 +120,8 @@ class Scheduler:
             run.leases -= 1
             slot = self.fleet.slots.get(run.model)
             if slot is not None:
-                slot.service_seconds = smoothed(slot.service_seconds, now - ticket.granted_at)
+                if not ticket.preload:
+                    slot.service_seconds = smoothed(slot.service_seconds, now - ticket.granted_at)
                 if slot.run is run and slot.state is ProcState.READY:
                     self._serve(slot)
                     if run.leases == 0:
@@ -335,6 +336,7 @@ class Scheduler:
                 run.busy_since = self._now
             run.leases += 1
             room -= 1
+            slot.granted += not ticket.preload
             self._effects.append(Grant(ticket, endpoint))
             self._announce(LeaseGranted(self._now, model, self._now - ticket.arrived_at))
 
@@ -380,13 +382,11 @@ class Scheduler:
         del fleet.occupied[model]
         fleet.version += 1
         if run.failure is not None:
-            self._announce(Crashed(self._now, model, run.failure))
-            self._failed(slot, run.failure, was_ready=True)
+            self._crashed(slot, run.failure)
         elif before is ProcState.STOPPING:
             slot.stop_seconds = smoothed(slot.stop_seconds, self._now - run.stop_asked_at)
         elif before is ProcState.READY:
-            self._announce(Crashed(self._now, model, error))
-            self._failed(slot, error, was_ready=True)
+            self._crashed(slot, error)
         else:
             swap = fleet.swaps.get(model)
             self._failed(slot, error, was_ready=False)
@@ -400,6 +400,11 @@ class Scheduler:
                 swap.leaving.remove(model)
                 self._proceed(swap)
         self._settle()
+
+    def _crashed(self, slot: Slot, error: Exception | None) -> None:
+        slot.crashes += 1
+        self._announce(Crashed(self._now, slot.id, error))
+        self._failed(slot, error, was_ready=True)
 
     def _failed(self, slot: Slot, error: Exception | None, *, was_ready: bool) -> None:
         """It ended by itself, or could not be started: count it, and tell those who wait why."""
@@ -433,7 +438,9 @@ class Scheduler:
         """Stand in line for *slot*'s model, for nobody but the supervisor itself."""
         if not self._closed and slot.id not in self.fleet.queue and slot.failures.closed_until <= self._now:
             self._sequence += 1
-            ticket = Ticket(slot.id, slot.spec.priority, True, self._now, sequence=self._sequence)
+            ticket = Ticket(
+                slot.id, slot.spec.priority, automatic=True, arrived_at=self._now, sequence=self._sequence
+            )
             self.fleet.queue.add(ticket)
 
     def _end_run(self, slot: Slot, drain: Drain, limit: float) -> None:
@@ -581,6 +588,7 @@ class Scheduler:
             self._serve(slot)
             return
         slot.run = Run(slot.spec, launched_at=self._now)
+        slot.starts += 1
         self.fleet.occupied[swap.target] = None  # it has counted as running since the swap was committed
         self._change(slot, StartRequested(), "request")
         self._effects.append(Launch(slot.run))

@@ -52,6 +52,9 @@ class Slot:
     stop_seconds: float | None = None
     service_seconds: float | None = None
     """How long a lease is held."""
+    starts: int = 0
+    granted: int = 0
+    crashes: int = 0
 
     @property
     def id(self) -> ModelId:

@@ -20,6 +20,18 @@ class ModelStatistics:
     waiting: int
     """Callers in line for it."""
     pinned: bool = False
+    starts: int = 0
+    """Processes launched since the model was first configured, like the next two."""
+    granted: int = 0
+    """Leases that callers got."""
+    crashes: int = 0
+    """Times that it was ready and ended, or hung, by itself."""
+    load_seconds: float | None = None
+    """From spawn to ready, smoothed over its starts; ``None`` before the first, like the next two."""
+    stop_seconds: float | None = None
+    """From the request to stop until it was gone."""
+    lease_seconds: float | None = None
+    """How long callers hold it."""
 
 
 @attrs.frozen

@@ -82,15 +82,14 @@ class Supervisor:
 
     # -- leases ----------------------------------------------------------------
 
-    @asynccontextmanager
-    async def lease(
+    def lease(
         self,
         model: ModelId,
         *,
         priority: int = 0,
         give_up_after: float = inf,
         on_wait: Callable[[Waiting], None] | None = None,
-    ) -> AsyncGenerator[Endpoint]:
+    ) -> AbstractAsyncContextManager[Endpoint]:
         """Hold *model* ready for the length of the block, and say where it answers.
 
         Waits until the model runs; while the block lasts it is not stopped to
@@ -107,9 +106,15 @@ class Supervisor:
         Cancellation: while waiting, leaves the queue; a model that nobody else
         waits for is not started. Inside the block, the lease ends with it.
         """
-        if isnan(priority) or isnan(give_up_after):
-            raise ValueError(f"no number: priority={priority!r}, give_up_after={give_up_after!r}")
-        loop, ticket, waiter = self._loop, Ticket(model, priority), Waiter()
+        return self._lease(Ticket(model, priority), give_up_after, on_wait)
+
+    @asynccontextmanager
+    async def _lease(
+        self, ticket: Ticket, give_up_after: float, on_wait: Callable[[Waiting], None] | None = None
+    ) -> AsyncGenerator[Endpoint]:
+        if isnan(ticket.priority) or isnan(give_up_after):
+            raise ValueError(f"no number: priority={ticket.priority!r}, give_up_after={give_up_after!r}")
+        loop, waiter = self._loop, Waiter()
         if on_wait is not None:
             waiter.on_wait = partial(on_wait, Waiting(ticket, loop.scheduler.fleet))
         loop.waiters[ticket] = waiter
@@ -118,7 +123,9 @@ class Supervisor:
             with trio.move_on_after(max(0.0, give_up_after)):
                 await waiter.done.wait()
             if not waiter.done.is_set():
-                raise GaveUp(model, f"not served within {give_up_after:g} s, which is all the caller allowed")
+                raise GaveUp(
+                    ticket.model, f"not served within {give_up_after:g} s, which is all the caller allowed"
+                )
             if waiter.error is not None:
                 # A copy for each caller: raising one object in several tasks would tangle their tracebacks.
                 raise copy.copy(waiter.error) from waiter.error.__cause__
@@ -137,7 +144,7 @@ class Supervisor:
         one ``ExceptionGroup``.
         """
         if len(models) == 1:
-            async with self.lease(models[0], priority=priority, give_up_after=give_up_after):
+            async with self._lease(Ticket(models[0], priority, preload=True), give_up_after):
                 return
         errors: list[SwapcoreError] = []
 
@@ -262,7 +269,18 @@ class Supervisor:
         fleet = self._loop.scheduler.fleet
         return Statistics(
             {
-                model: ModelStatistics(slot.state, slot.leases, fleet.queue.count(model), slot.pinned)
+                model: ModelStatistics(
+                    slot.state,
+                    slot.leases,
+                    fleet.queue.count(model),
+                    slot.pinned,
+                    slot.starts,
+                    slot.granted,
+                    slot.crashes,
+                    slot.load_seconds,
+                    slot.stop_seconds,
+                    slot.service_seconds,
+                )
                 for model, slot in fleet.slots.items()
                 if not slot.retired
             }

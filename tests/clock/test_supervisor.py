@@ -377,7 +377,9 @@ async def test_concurrency_limit_lets_the_rest_wait_and_max_waiting_refuses(
         for _ in range(5):
             nursery.start_soon(use, supervisor, A, 10)
         await wait_all_tasks_blocked()
-        assert supervisor.statistics().models[A] == swapcore.ModelStatistics(ProcState.READY, 2, 3)
+        assert supervisor.statistics().models[A] == swapcore.ModelStatistics(
+            ProcState.READY, 2, 3, starts=1, granted=2, load_seconds=1
+        )
         with pytest.raises(swapcore.Overloaded, match="a: 2 callers use it and 3 wait"):
             await supervisor.load(A)
         await supervisor.wait_idle()
