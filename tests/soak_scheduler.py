@@ -44,6 +44,7 @@ class Neighbours(SwapPlanner):
 def play(seed: int) -> Simulation:
     random = Random(seed)
     crashes, hangs, fails = random.choice([0.0, 0.2]), random.choice([0.0, 0.1]), random.choice([0.0, 0.1])
+    survive = random.choice([0.0, 0.0, 0.02])
     load, stop = random.choice([(0.0, 0.0), (5.0, 1.0), (1.0, 6.0)])
     simulation = Simulation(
         [
@@ -61,6 +62,7 @@ def play(seed: int) -> Simulation:
         stop_seconds=stop,
         crash_after=lambda run: random.choice([0.0, 3.0, 30.0]) if random.random() < crashes else inf,
         hang_after=lambda run: random.choice([0.0, 3.0, 30.0]) if random.random() < hangs else inf,
+        survives_for=lambda run: 40.0 if random.random() < survive else 0.0,
         check_fails=lambda check: random.random() < fails,
     )
     random_traffic(simulation, random, CALLS, span=random.choice([50.0, 400.0]))
