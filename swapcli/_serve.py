@@ -15,7 +15,6 @@ import trio
 from swapcore import SchedulingPolicy, Supervisor, SwapPlanner, open_supervisor
 
 from ._listen import ListenAddress
-from ._server_log import set_up_logging
 from ._shutdown import DRAIN_SECONDS, WATCHED_SIGNALS, Shutdown
 from .config import (
     Configuration,
@@ -27,14 +26,13 @@ from .config import (
     unsupported,
 )
 from .http import Drain, UpstreamPool, bind, create_app, serve_http, url_of
+from .logs import ServerLogs, open_server_logs
 
 logger = logging.getLogger("swapcli")
 
 NOT_YET = (
     "captureBuffer",
     "hooks.on_startup.preload",
-    "logTimeFormat",
-    "logToStdout",
     "metricsMaxInMemory",
     "models.*.compat.ignoreWebsockets",
     "models.*.filters",
@@ -54,6 +52,9 @@ NOT_YET = (
     "upstream",
 )
 """Keys that load and are checked, and that this server does not act on yet. Each one in use is a warning."""
+
+_KILL_FLUSH = 0.2
+"""Seconds for the last lines of the log when everything is killed."""
 
 
 def serve(
@@ -76,10 +77,14 @@ def serve(
     if loaded.refusals:
         raise ConfigurationError(loaded.refusals)
     sockets = bind(listen)
-    set_up_logging(loaded.config.log_level)
-    for problem in (*loaded.warnings, *unsupported(loaded, NOT_YET)):
-        logger.warning("%s", problem)
-    trio.run(partial(_run, loaded.config, planner, sockets, announce))
+    logs, config = open_server_logs(), loaded.config
+    logs.apply(level=config.log_level, time_format=config.log_time_format, to_stdout=config.log_to_stdout)
+    try:
+        for problem in (*loaded.warnings, *unsupported(loaded, NOT_YET)):
+            logger.warning("%s", problem)
+        trio.run(partial(_run, config, planner, sockets, logs, announce))
+    finally:
+        logs.close()
     return 0
 
 
@@ -87,15 +92,21 @@ async def _run(
     config: Configuration,
     planner: SwapPlanner,
     sockets: Sequence[socket.socket],
+    logs: ServerLogs,
     announce: Callable[[Sequence[str]], None] | None,
 ) -> None:
-    pool, shutdown = UpstreamPool(), Shutdown()
+    logs.enter()
+    pool, shutdown = UpstreamPool(), Shutdown(on_killed=partial(logs.close, limit=_KILL_FLUSH))
     with trio.open_signal_receiver(*WATCHED_SIGNALS) as signals:
         async with trio.open_nursery() as watching:
             # Outlives the models: the third signal counts while they are being stopped, too.
             watching.start_soon(shutdown.follow, signals)
             async with open_supervisor(
-                to_specs(config), planner=planner, policy=_policy(config), on_stopping=pool.close
+                to_specs(config),
+                planner=planner,
+                policy=_policy(config),
+                on_stopping=pool.close,
+                on_output=logs.write_output,
             ) as supervisor:
                 await _serve_until_stopped(supervisor, config, pool, sockets, shutdown, announce)
                 logger.info("stopping the models")

@@ -5,9 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import sys
-from collections.abc import AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
 
 import attrs
 import trio
@@ -26,6 +24,8 @@ WATCHED_SIGNALS = STOP_SIGNALS if RELOAD_SIGNAL is None else (*STOP_SIGNALS, REL
 class Shutdown:
     """Set by signals. The first asks for an orderly end, the second does not wait for requests."""
 
+    on_killed: Callable[[], None]
+    """Called before the third signal ends everything; bounded."""
     asked: trio.Event = attrs.field(factory=trio.Event, init=False)
     hurried: trio.Event = attrs.field(factory=trio.Event, init=False)
 
@@ -42,12 +42,6 @@ class Shutdown:
                 self.hurried.set()
             else:
                 logger.warning("killed")
-                _die()
-
-
-def _die() -> None:
-    """End at once. The guardians see it and kill their models' trees."""
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):  # nobody may read it any more
-            stream.flush()
-    os._exit(1)
+                self.on_killed()
+                # The guardians see it and kill their models' trees.
+                os._exit(1)

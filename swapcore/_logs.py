@@ -5,12 +5,21 @@ For use in one trio run, from its thread. Nothing here ever makes the writer wai
 
 from __future__ import annotations
 
-from collections.abc import Generator
+import logging
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
+from typing import TypeAlias
 
 import attrs
 import trio
+
+from ._spec import ModelId
+
+logger = logging.getLogger("swapcore")
+
+OnOutput: TypeAlias = Callable[[ModelId, bytes], None]
 
 DEFAULT_BYTES = 100 * 1024
 _TAIL_LINES = 20
@@ -23,6 +32,8 @@ class LogChunk:
     data: bytes
     lost: int = 0
     """Bytes from just before *data* that were dropped because the follower was slow."""
+    lost_lines: int = 0
+    """Line ends among those."""
 
 
 @attrs.define
@@ -32,10 +43,12 @@ class _Newest:
     capacity: int
     kept: bytearray = attrs.field(factory=bytearray, init=False)
     dropped: int = attrs.field(default=0, init=False)
+    dropped_lines: int = attrs.field(default=0, init=False)
 
     def write(self, data: bytes) -> None:
         self.kept += data
         if (excess := len(self.kept) - self.capacity) > 0:
+            self.dropped_lines += self.kept.count(b"\n", 0, excess)
             del self.kept[:excess]  # cheap: a bytearray moves its start, not its bytes
             self.dropped += excess
 
@@ -62,7 +75,7 @@ class Subscription:
         await self._written.wait()
         self._written = trio.Event()
         pending, self._pending = self._pending, _Newest(self._pending.capacity)
-        return LogChunk(bytes(pending.kept), pending.dropped)
+        return LogChunk(bytes(pending.kept), pending.dropped, pending.dropped_lines)
 
 
 @attrs.define(eq=False, repr=False)
@@ -71,9 +84,11 @@ class ModelLog:
 
     Args:
       capacity: bytes kept; one more, and the oldest goes.
+      on_write: called with each piece that is written; must not raise.
     """
 
     capacity: int = DEFAULT_BYTES
+    on_write: Callable[[bytes], None] | None = None
     _newest: _Newest = attrs.field(init=False)
     _subscriptions: set[Subscription] = attrs.field(factory=set[Subscription], init=False)
 
@@ -94,6 +109,8 @@ class ModelLog:
             self._newest.write(data)
             for subscription in self._subscriptions:
                 subscription.feed(data)
+            if self.on_write is not None:
+                self.on_write(data)
 
     def history(self) -> bytes:
         """Return what is kept, oldest byte first."""
@@ -127,6 +144,31 @@ class ModelLog:
             yield subscription
         finally:
             self._subscriptions.discard(subscription)
+
+
+@attrs.define(eq=False)
+class Logs:
+    """The log of every model that was ever configured: its process may write for longer than it is."""
+
+    _on_output: OnOutput | None
+    _by_model: dict[ModelId, ModelLog] = attrs.field(factory=dict[ModelId, ModelLog], init=False)
+
+    def __getitem__(self, model: ModelId) -> ModelLog:
+        return self._by_model[model]
+
+    def add(self, models: Iterable[ModelId]) -> None:
+        """Make a log for each of *models* that has none."""
+        for model in models:
+            if model not in self._by_model:
+                on_write = None if self._on_output is None else partial(self._tell, model)
+                self._by_model[model] = ModelLog(on_write=on_write)
+
+    def _tell(self, model: ModelId, data: bytes) -> None:
+        assert self._on_output is not None
+        try:
+            self._on_output(model, data)
+        except Exception:
+            logger.exception("on_output failed for %s; its log has the output all the same", model)
 
 
 _current: ContextVar[ModelLog] = ContextVar("swapcore_log")

@@ -18,7 +18,7 @@ from ._errors import Closed, Hung, StartFailed, StillAlive
 from ._feed import Feed
 from ._launch import Launcher
 from ._life import Life
-from ._logs import ModelLog, writing_to
+from ._logs import Logs, writing_to
 from ._planner import SwapPlanner
 from ._scheduler import Scheduler, SchedulingPolicy
 from ._spec import Endpoint, ModelId, ModelSpec
@@ -97,8 +97,7 @@ class Loop:
     """Takes mail, asks the scheduler, does what it says."""
 
     scheduler: Scheduler
-    logs: dict[ModelId, ModelLog]
-    """Of every model that was ever configured, as long as its process may write."""
+    logs: Logs
     _launch: Launcher
     _on_stopping: OnStopping | None
     _nursery: trio.Nursery
@@ -185,8 +184,7 @@ class Loop:
         def change(now: float) -> None:
             nonlocal in_force
             in_force = True
-            for model in specs:
-                self.logs.setdefault(model, ModelLog())
+            self.logs.add(specs)
             self._apply(self.scheduler.on_reconfigure(specs, planner, policy, drain_limit, now))
 
         await self.until(Condition(lambda: in_force), change)

@@ -17,7 +17,7 @@ from ._errors import Closed, GaveUp, SwapcoreError, UnknownModel
 from ._events import Event
 from ._fleet import Fleet
 from ._launch import Launcher, launch_subprocess
-from ._logs import ModelLog
+from ._logs import Logs, ModelLog, OnOutput
 from ._loop import CheckingLauncher, Condition, Loop, OnStopping, Waiter, nothing
 from ._planner import ExclusivePlanner, SwapPlanner
 from ._scheduler import Scheduler, SchedulingPolicy
@@ -301,6 +301,7 @@ async def open_supervisor(
     launch: Launcher = launch_subprocess,
     policy: SchedulingPolicy = _DEFAULT_POLICY,
     on_stopping: OnStopping | None = None,
+    on_output: OnOutput | None = None,
 ) -> AsyncGenerator[Supervisor]:
     """Run a supervisor for the length of the block; every process it started is gone after it.
 
@@ -312,13 +313,16 @@ async def open_supervisor(
       on_stopping: called, synchronously, just before a ready process is asked
         to stop. Close every connection to it there: many servers wait for
         their clients before they end.
+      on_output: called, synchronously, with each piece of output that goes to
+        a model's log. An exception in it is logged.
     Raises:
       ValueError: two specs have the same id.
     Cancellation: like leaving the block: all processes are stopped at once, each within its
     own ``unload_timeout``.
     """
     by_id = _by_id(specs)
-    logs = {model: ModelLog() for model in by_id}
+    logs = Logs(on_output)
+    logs.add(by_id)
     async with AsyncExitStack() as stack:
         if isinstance(launch, OpenableLauncher):
             launch = await stack.enter_async_context(launch.open())

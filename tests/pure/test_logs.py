@@ -88,6 +88,10 @@ async def test_a_slow_subscriber_is_told_what_it_lost_and_the_others_lose_nothin
             log.write(data)
         assert await anext(slow) == LogChunk(b"efgh", lost=4)
         assert await anext(quick) == LogChunk(b"abcdefgh")
+        slow_text = (b"1\n2\n", b"3\n4\n")
+        for data in slow_text:
+            log.write(data)
+        assert await anext(slow) == LogChunk(b"3\n4\n", lost=4, lost_lines=2)
         log.write(b"i")
         assert await anext(slow) == LogChunk(b"i")
 
