@@ -40,8 +40,9 @@ format: $(VENV)/ready-to-test
 bench: $(VENV)/ready-to-test ## a table of ratios, from one run
 	@$(BIN)/python tests/bench
 
-fuzz: $(VENV)/ready-to-test ## 100,000 mutated configurations; INPUTS=n chooses how many
-	SWAPCLI_FUZZ_INPUTS=$(INPUTS) $(BIN)/python -m pytest -q tests/pure/config/test_config_fuzz.py
+fuzz: $(VENV)/ready-to-test ## 100,000 mutated configurations and requests; INPUTS=n chooses how many
+	SWAPCLI_FUZZ_INPUTS=$(INPUTS) $(BIN)/python -m pytest -q -o faulthandler_timeout=3600 \
+		tests/pure/config/test_config_fuzz.py tests/http/test_wire_fuzz.py
 
 soak: $(VENV)/ready-to-test ## random histories of the scheduler for MINUTES (10), each event checked
 	@$(BIN)/python tests/soak_scheduler.py --minutes $(MINUTES)

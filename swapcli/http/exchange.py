@@ -18,6 +18,8 @@ from hypercorn.typing import (
     HTTPScope,
 )
 
+from .client_streams import may_upgrade
+
 Headers: TypeAlias = Iterable[tuple[bytes, bytes]]
 
 _SWALLOWED = 1024 * 1024
@@ -58,6 +60,8 @@ class Exchange:
     """Seconds that the next piece of the body may take."""
     headers: list[tuple[bytes, bytes]] = attrs.field(init=False)
     """As received, names in lower case."""
+    may_upgrade: bool = attrs.field(init=False)
+    """The client wants a websocket, and 101 may be the answer."""
     body: bytes = attrs.field(default=b"", init=False)
     status: int = attrs.field(default=0, init=False)
     """Of the answer; 0 until it is sent."""
@@ -69,6 +73,8 @@ class Exchange:
 
     def __attrs_post_init__(self) -> None:
         self.headers = list(self.scope["headers"])
+        self.may_upgrade = may_upgrade(self.scope["state"])
+        self._body_complete = self.may_upgrade  # what follows is no body
 
     @property
     def method(self) -> str:
@@ -95,9 +101,11 @@ class Exchange:
 
     @property
     def is_ambiguous(self) -> bool:
-        """Two headers give the length of the body. A proxy in front of us may believe the other one."""
+        """A proxy in front of us may believe that the body ends elsewhere."""
         names = {name for name, _ in self.headers}
-        return b"transfer-encoding" in names and b"content-length" in names
+        if b"transfer-encoding" not in names:
+            return False
+        return b"content-length" in names or self.scope["http_version"] == "1.0"
 
     # -- the request's body ------------------------------------------------------
 
@@ -168,6 +176,8 @@ class Exchange:
             headers = list(message["headers"])
             if not any(name.lower() == b"date" for name, _ in headers):
                 headers.append((b"Date", formatdate(time(), usegmt=True).encode()))
+            if self.may_upgrade and self.status != 101:
+                headers.append((b"Connection", b"close"))  # there is no telling what would come next
             message["headers"] = headers
         await self._send(message)
 

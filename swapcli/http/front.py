@@ -15,7 +15,6 @@ from hypercorn.typing import (
     ConnectionState,
     HTTPScope,
     Scope,
-    WebsocketScope,
 )
 
 from swapcli.config import Configuration
@@ -92,10 +91,10 @@ class Front:
         match scope["type"]:
             case "http":
                 await self._serve_http(scope, receive, send)
-            case "websocket":
-                await self._refuse_websocket(scope, receive, send)
             case "lifespan":
                 await _live(receive, send)
+            case "websocket":  # `client_streams` makes requests of them
+                raise NotImplementedError
 
     async def _serve_http(
         self, scope: HTTPScope, receive: ASGIReceiveCallable, send: ASGISendCallable
@@ -114,16 +113,18 @@ class Front:
             log_request(exchange, trio.current_time() - started)
 
     async def _answer(self, exchange: Exchange) -> None:
+        target = exchange.scope["raw_path"]
+        if exchange.is_ambiguous or exchange.method == "CONNECT":
+            await exchange.reply(400, [*_PLAIN, (b"Connection", b"close")], b"400 Bad Request")
+            return
         if exchange.method == "OPTIONS":
+            if target == b"*":  # about the server as a whole
+                await exchange.reply(200, (), b"")
+                return
             requested = exchange.header(b"access-control-request-headers")
             await exchange.reply(204, preflight_headers(requested), b"")
             return
-        if exchange.is_ambiguous:
-            await exchange.reply(400, [*_PLAIN, (b"Connection", b"close")], b"400 Bad Request")
-            return
-        found = self._routes.look_up(
-            exchange.method, _origin_form(exchange.scope["raw_path"]), exchange.scope["query_string"]
-        )
+        found = self._routes.look_up(exchange.method, _origin_form(target), exchange.scope["query_string"])
         match found:
             case Found():
                 if (error := await self._answer_found(exchange, found)) is not None:
@@ -167,25 +168,6 @@ class Front:
         await site.pages(scope, exchange.replay, exchange.send)
         return None
 
-    async def _refuse_websocket(
-        self, scope: WebsocketScope, receive: ASGIReceiveCallable, send: ASGISendCallable
-    ) -> None:
-        """No route speaks websocket: answer like any other method that a path does not know."""
-        await receive()
-        path = _origin_form(scope["raw_path"])
-        is_known = not isinstance(self._routes.look_up("GET", path, b""), NotFound)
-        status, text = (
-            (400, b"websockets are not served here\n") if is_known else (404, b"404 page not found\n")
-        )
-        await send(
-            {
-                "type": "websocket.http.response.start",
-                "status": status,
-                "headers": [*_PLAIN, (b"Content-Length", b"%d" % len(text)), (b"Connection", b"close")],
-            }
-        )
-        await send({"type": "websocket.http.response.body", "body": text, "more_body": False})
-
 
 async def _live(receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
     """The lifespan protocol: there is nothing to set up, and nothing to tear down."""
@@ -202,7 +184,9 @@ def _origin_form(target: bytes) -> bytes:
     """Return the path of a request target, without the origin that a client of a proxy puts before it."""
     if target.startswith(b"/"):
         return target
-    return _ORIGIN.sub(b"", target, count=1) or b"/"
+    if (origin := _ORIGIN.match(target)) is not None:
+        return target[origin.end() :] or b"/"
+    return target
 
 
 async def _send_error(exchange: Exchange, error: ErrorAnswer) -> None:

@@ -3,6 +3,7 @@
 - The last message of an answer is sent under a shield with a bound: Hypercorn announces ``http.disconnect``
   from inside that very send, and an application that cancels itself on it would leave the connection half
   finished for ever.
+- Messages that cannot be delivered any more end with ``http.disconnect`` (see `client_streams`).
 - An answer that was begun and not finished resets its HTTP/2 stream (HTTP/1 connections are closed short).
 """
 
@@ -13,7 +14,14 @@ from h2.errors import ErrorCodes
 from h2.exceptions import ProtocolError
 from hypercorn.protocol.h2 import H2Protocol
 from hypercorn.protocol.http_stream import HTTPStream
-from hypercorn.typing import ASGIFramework, ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, Scope
+from hypercorn.typing import (
+    ASGIFramework,
+    ASGIReceiveCallable,
+    ASGIReceiveEvent,
+    ASGISendCallable,
+    ASGISendEvent,
+    Scope,
+)
 
 FINAL_SEND_BOUND = 5.0
 """Seconds under a shield; without an end, one malformed h2c upgrade would hang the server's own end."""
@@ -32,8 +40,9 @@ def guarded(app: ASGIFramework) -> ASGIFramework:
 
         async def guarded_send(message: ASGISendEvent) -> None:
             nonlocal begun, finished, trailers_follow
-            if stream.closed:
-                return  # the client has gone; on HTTP/2 Hypercorn would wait for it to read
+            if stream.closed:  # the client has gone; on HTTP/2 Hypercorn would wait for it to read
+                await trio.lowlevel.checkpoint()
+                return
             if message["type"] == "http.response.body" and not message["more_body"]:
                 if message["body"]:
                     # Only the end is shielded: a slow reader may take its time for the body.
@@ -51,7 +60,13 @@ def guarded(app: ASGIFramework) -> ASGIFramework:
                     begun, trailers_follow = True, message.get("trailers", False)
                 await send(message)
 
-        await app(scope, receive, guarded_send)
+        async def guarded_receive() -> ASGIReceiveEvent:
+            try:
+                return await receive()
+            except trio.EndOfChannel:
+                return {"type": "http.disconnect"}
+
+        await app(scope, guarded_receive, guarded_send)
         if begun and not finished:
             await _reset(stream)
 

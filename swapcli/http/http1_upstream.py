@@ -88,9 +88,12 @@ class _Response:
         if self.status < 200:
             return  # an interim response; the real one follows
         self.head_complete = True
-        framing = {name.lower(): value for name, value in self.headers}
-        chunked = framing.get(b"transfer-encoding", b"").lower().endswith(b"chunked")
-        self.ends_with_connection = not chunked and b"content-length" not in framing
+        framing = [(name.lower(), value) for name, value in self.headers]
+        codings = b", ".join(value.lower() for name, value in framing if name == b"transfer-encoding")
+        if codings not in (b"", b"chunked"):
+            # We said nothing of TE, so there may be no other (RFC 9112, section 7), and we could not undo it.
+            raise ValueError(f"nobody asked for the transfer coding {codings.decode('latin-1')!r}")
+        self.ends_with_connection = not codings and all(name != b"content-length" for name, _ in framing)
         if self._head_only:
             self._end()
 

@@ -1,7 +1,7 @@
 """Hypercorn's connections inside our own nursery, with guards around what Hypercorn 0.18 gets wrong.
 
 `hypercorn.trio.serve` opens its own sockets and offers no place to guard a connection, so the accept loop
-is ours, and the connection is a subclass of Hypercorn's. The guards:
+is ours, and the connection is a subclass of Hypercorn's, which speaks `client_protocols`. The guards:
 
 - one broken connection never ends the server: an exception that leaves `TCPServer.run` would take down the
   nursery, and with it every model;
@@ -26,9 +26,10 @@ from hypercorn.trio.lifespan import Lifespan
 from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import TrioSingleTask, WorkerContext
-from hypercorn.typing import ASGIFramework, LifespanState
-from hypercorn.utils import wrap_app
+from hypercorn.typing import ASGIFramework, ConnectionState, LifespanState
+from hypercorn.utils import parse_socket_addr, wrap_app
 
+from .client_protocols import ClientProtocol
 from .guarded_app import FINAL_SEND_BOUND, guarded
 from .server_limits import ServerLimits, hypercorn_config, server_log
 
@@ -114,10 +115,54 @@ class GuardedConnection(TCPServer):
         self._idle_timer = IdleTimer(self, self.config.keep_alive_timeout)
         self.idle_task = cast("TrioSingleTask", self._idle_timer)
         try:
-            await super().run()
+            await self._serve()
         except* Exception as group:
             server_log.warning("a connection ended with an error: %s", _innermost(group))
             server_log.debug("the traceback", exc_info=group)
+
+    async def _serve(self) -> None:
+        """What `TCPServer.run` does, with our protocol."""
+        stream: trio.SSLStream[trio.SocketStream] | trio.SocketStream = self.stream
+        alpn = None
+        try:
+            if isinstance(stream, trio.SSLStream):
+                with trio.move_on_after(self.config.ssl_handshake_timeout) as patience:
+                    await stream.do_handshake()
+                if patience.cancelled_caught:
+                    return
+                alpn = stream.selected_alpn_protocol()
+            sock = self._socket
+            client = parse_socket_addr(sock.family, sock.getpeername())
+            server = parse_socket_addr(sock.family, sock.getsockname())
+            async with TaskGroup() as task_group:
+                self._task_group = task_group
+                self.protocol = ClientProtocol(
+                    self.app,
+                    self.config,
+                    self.context,
+                    task_group,
+                    ConnectionState(self.state),
+                    isinstance(stream, trio.SSLStream),
+                    client,
+                    server,
+                    self.protocol_send,
+                    alpn,
+                )
+                await self.protocol.initiate()
+                await self._idle_timer.restart(task_group, None)
+                await self._read_data()
+        except (OSError, trio.BrokenResourceError):
+            pass  # it has gone, or is no TLS
+        finally:
+            await self._close()
+
+    @property
+    def _socket(self) -> trio.socket.SocketType:
+        stream: trio.abc.Stream = self.stream
+        while isinstance(stream, trio.SSLStream):
+            stream = stream.transport_stream
+        assert isinstance(stream, trio.SocketStream)
+        return stream.socket
 
     async def protocol_send(self, event: Event) -> None:
         """What Hypercorn does, less a trip through the scheduler for a lock that is free: the hot path."""
@@ -157,11 +202,7 @@ class GuardedConnection(TCPServer):
 
     def close_now(self) -> None:
         """Close the socket under every task that uses it; they notice at once."""
-        stream: trio.abc.Stream = self.stream
-        while isinstance(stream, trio.SSLStream):
-            stream = stream.transport_stream
-        assert isinstance(stream, trio.SocketStream)
-        stream.socket.close()
+        self._socket.close()
 
 
 @attrs.define(eq=False)

@@ -92,7 +92,7 @@ async def _pass_on(
     start: HTTPResponseStartEvent = {
         "type": "http.response.start",
         "status": response.status,
-        "headers": response_headers(response.headers),
+        "headers": response_headers(response.headers, response.status),
     }
     if with_trailers := with_trailers and any(name.lower() == b"trailer" for name, _ in response.headers):
         start["trailers"] = True

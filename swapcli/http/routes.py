@@ -118,7 +118,7 @@ class NotFound: ...
 
 @attrs.frozen
 class BadPath:
-    """A ``%`` in the path is not followed by two hexadecimal digits."""
+    """It begins with no slash, or a ``%`` in it is not followed by two hexadecimal digits."""
 
 
 @attrs.frozen
@@ -165,7 +165,7 @@ class RouteTable:
         if (found := self._quick.get((method, raw_path))) is not None:
             return found
         path = raw_path.decode("latin-1")
-        if _BAD_ESCAPE.search(path):
+        if not path.startswith("/") or _BAD_ESCAPE.search(path):
             return BadPath()
         if (clean := _cleaned(path)) != path:
             # The path is encoded already; encoding it again would ask for another resource.
@@ -194,7 +194,7 @@ def _of_method(methods: Mapping[str, Route], method: str, rest: str) -> Found | 
 
 def _cleaned(path: str) -> str:
     """Return the path without empty, ``.`` and ``..`` segments; encoded dots and slashes are left alone."""
-    if path.startswith("/") and not _TO_CLEAN.search(path):
+    if not _TO_CLEAN.search(path):
         return path
     kept: list[str] = []
     segments = path.split("/")

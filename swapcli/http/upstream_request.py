@@ -121,11 +121,14 @@ class UpstreamRequest:
         return b"%b?%b" % (path, query) if query else path
 
 
-def response_headers(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+def response_headers(headers: Iterable[tuple[bytes, bytes]], status: int = 200) -> list[tuple[bytes, bytes]]:
     """Return an upstream's response headers without those of its connection, as the client gets them."""
     lowered = [(name.lower(), name, value) for name, value in headers]
     named = _named_in_connection((lower, value) for lower, _, value in lowered)
-    kept = [(name, value) for lower, name, value in lowered if lower not in HOP_BY_HOP and lower not in named]
+    removed = HOP_BY_HOP | named
+    if status == 204:  # there is nothing to measure, and RFC 9110 section 8.6 forbids to say so
+        removed |= {b"content-length"}
+    kept = [(name, value) for lower, name, value in lowered if lower not in removed]
     if any(lower == b"content-type" and b"text/event-stream" in value.lower() for lower, _, value in lowered):
         # Tells an nginx in front of us not to hold events back.
         kept = [(name, value) for name, value in kept if name.lower() != b"x-accel-buffering"]

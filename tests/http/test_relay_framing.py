@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 import pytest
 import trio
-from http_wire import CHUNKED, END, JSON, always, chunk, plain, rig, upstream
+from http_wire import CHUNKED, END, JSON, CutOff, always, chunk, plain, request, rig, upstream
 
 from swapcli.config import Configuration, ModelConfig
 from swapcore import Endpoint
@@ -234,6 +234,25 @@ async def test_other_responses_may_be_buffered() -> None:
         assert "x-accel-buffering" not in await served.chat()
 
 
+async def test_a_204_states_no_length() -> None:
+    async with upstream(always(b"HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n")) as up:
+        async with rig(up.endpoint) as served:
+            reply = await served.chat()
+    assert reply.status == 204
+    assert "content-length" not in reply
+
+
+@pytest.mark.parametrize(
+    "coding", ["gzip, chunked", "gzip", "chunked, chunked", "identity", "chunked\r\nTransfer-Encoding: x"]
+)
+async def test_a_transfer_coding_that_nobody_asked_for_is_a_502_that_says_so(coding: str) -> None:
+    response = f"HTTP/1.1 200 OK\r\nTransfer-Encoding: {coding}\r\n\r\n".encode() + chunk(b"zip") + END
+    async with upstream(always(response)) as up, rig(up.endpoint) as served:
+        reply = await served.chat()
+    assert reply.status == 502
+    assert b"transfer coding" in reply.body
+
+
 @pytest.mark.parametrize(
     "response",
     [
@@ -243,9 +262,18 @@ async def test_other_responses_may_be_buffered() -> None:
         b"HTTP/1.1 200 OK\r\nX: a\x00b\r\nContent-Length: 0\r\n\r\n",
         b"220 smtp ready\r\n",
         b"HTTP/1.1 200 OK\r\nX-Long: " + b"a" * 2_000_000,
+        b"HTTP/1.1 200 OK\nContent-Length: 1\n\nx",
+        b"HTTP/1.1 200 OK\r\nX: a\nContent-Length: 1\r\n\r\nx",
+        b"HTTP/1.1 200 OK\r\nX: a\rb\r\nContent-Length: 1\r\n\r\nx",
+        b"HTTP/1.1 200 OK\r\nX: a\r\n b\r\nContent-Length: 1\r\n\r\nx",
+        b"HTTP/1.1 200 OK\r\nContent-Length : 1\r\n\r\nx",
+        b"HTTP/1.1 200 OK\r\nContent-Length: +1\r\n\r\nx",
     ],
-    ids=["two lengths", "differing lengths", "unasked upgrade", "NUL", "not HTTP", "endless head"],
-)
+    ids=[
+        "two lengths", "differing lengths", "unasked upgrade", "NUL", "not HTTP", "endless head", "LF only",
+        "a bare LF", "a bare CR", "a folded line", "a space before the colon", "a signed length",
+    ],
+)  # fmt: skip
 async def test_an_upstream_that_does_not_speak_http_is_a_502(response: bytes) -> None:
     async with upstream(always(response)) as up, rig(up.endpoint) as served:
         client = await served.server.client()
@@ -254,6 +282,31 @@ async def test_an_upstream_that_does_not_speak_http_is_a_502(response: bytes) ->
         assert b'"code":"upstream_died"' in reply.body
         assert (await client.ask("GET", "/health")).status == 200
         assert served.pool.statistics().idle == 0
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        b"1\nx\r\n",
+        b"1\r\nx\n",
+        b"1\r\nxy\r\n",
+        b"0x1\r\nx\r\n",
+        b"ffffffffffffffffff\r\nx\r\n",
+        b"-1\r\nx\r\n",
+    ],
+)
+async def test_bad_chunks_never_look_finished(chunks: bytes) -> None:
+    async with upstream(always(CHUNKED + chunks + END)) as up, rig(up.endpoint) as served:
+        client = await served.server.client()
+        await client.send(request("POST", "/v1/completions", JSON, body=b'{"model":"m"}'))
+        try:
+            assert (await client.head("POST")).status == 502
+        except CutOff:
+            pass
+        else:
+            return
+        with pytest.raises(CutOff):
+            await client.rest_of_body()
 
 
 async def test_bytes_after_a_response_are_never_taken_for_the_next_one() -> None:

@@ -113,7 +113,20 @@ async def test_absolute_form_and_star() -> None:
         client = await served.server.client()
         assert (await client.ask("GET", "http://other.example/health")).body == b"OK"
         assert (await client.ask("GET", "http://other.example")).status == 302
-        assert (await client.ask("OPTIONS", "*")).status == 204
+        assert (await client.ask("OPTIONS", "*")).status == 200
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["GET *", "POST *", "CONNECT *", "CONNECT example:443", "CONNECT /health", "GET health", "GET ?model=m"],
+)
+async def test_targets_that_are_neither_path_nor_url_are_refused(line: str) -> None:
+    async with rig() as served:
+        client = await served.server.client()
+        await client.send(f"{line} HTTP/1.1\r\nHost: test\r\n\r\n".encode())
+        answer = await client.rest()
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.endswith(b"400 Bad Request")
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/nope", "//x"])

@@ -72,12 +72,16 @@ async def test_a_broken_connection_never_ends_the_server(
         assert (await served.chat()).body == b"fine"
 
 
-@pytest.mark.parametrize(("path", "status"), [("/v1/models", b"400"), ("/nope", b"404")])
-async def test_websockets_are_refused_with_an_answer(path: str, status: bytes) -> None:
+@pytest.mark.parametrize(("path", "status"), [("/v1/models", b"200"), ("/nope", b"404")])
+async def test_what_is_no_websocket_is_answered_as_ever_and_the_connection_closed(
+    path: str, status: bytes
+) -> None:
     async with rig() as served:
         client = await served.server.client()
         await client.send(UPGRADE.replace(b"/v1/models", path.encode()))
-        assert (await client.rest()).startswith(b"HTTP/1.1 " + status)
+        answer = await client.rest()
+    assert answer.startswith(b"HTTP/1.1 " + status)
+    assert b"\r\nConnection: close\r\n" in answer
 
 
 async def test_two_lengths_are_refused_and_the_connection_closed() -> None:
@@ -91,6 +95,32 @@ async def test_two_lengths_are_refused_and_the_connection_closed() -> None:
     assert answer.startswith(b"HTTP/1.1 400")
     assert answer.count(b"HTTP/1.1 ") == 1
     assert up.seen == []
+
+
+async def test_a_request_behind_the_last_one_of_a_connection_keeps_nothing_alive() -> None:
+    async with rig() as served:
+        await served.ask("GET", "/health")  # what is made once is there now
+        tasks = trio.lowlevel.current_statistics().tasks_living
+        for _ in range(5):
+            client = await served.server.client()
+            await client.send(request("GET", "*") + request("GET", "/health"))
+            assert (await client.rest()).count(b"HTTP/1.1 400 ") == 1
+        with trio.fail_after(PATIENCE):
+            while trio.lowlevel.current_statistics().tasks_living > tasks:  # noqa: ASYNC110
+                await trio.sleep(0.005)
+
+
+async def test_an_http2_upload_that_is_refused_leaves_the_other_streams_alone() -> None:
+    async with upstream(always(plain(b"fine"))) as up, rig(up.endpoint) as served:
+        client = Http2Client(await served.server.client())
+        client.connection.send_headers(1, [(":method", "CONNECT"), (":authority", "x")])
+        client.connection.send_data(1, b"for nobody")
+        await client.ask(3, "/v1/completions", b'{"model":"m"}')
+        refused = await client.until(h2.events.ResponseReceived)
+        assert isinstance(refused, h2.events.ResponseReceived)
+        assert dict(refused.headers)[b":status"] == b"400"
+        await client.until(h2.events.DataReceived)
+        assert client.body == b"fine"
 
 
 async def test_an_error_before_the_body_does_not_wedge_the_next_request() -> None:
