@@ -1,0 +1,278 @@
+"""Where requests that have ended are written down, beside the answers that are under way.
+
+`Journal.add` only puts a request into a queue. What takes time, reading its figures, compressing its capture
+and the database, happens in a worker thread, for all that came within a moment at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+import attrs
+import trio
+
+from .captures import Capture, CaptureBuffer, unpack
+from .database import MEMORY, ActivityDatabase, Page, Totals
+from .database_file import foreign_file
+from .ended_request import EndedRequest
+from .query import ActivityQuery
+from .schema import NewerFile
+
+log = logging.getLogger("swapcli.activity")
+
+GATHER_SECONDS = 0.05
+"""What ends within this time is written together."""
+RETRY_SECONDS = 1.0
+CLOSE_SECONDS = 2.0
+"""For what is left at the end."""
+_BATCH = 1000
+MOST_WAITING = 10_000
+"""Requests in the queue; while the disk fails, the oldest are forgotten beyond that."""
+MOST_WAITING_BYTES = 64 * 1024 * 1024
+"""Of bodies in the queue; beyond that, further requests give up their captures."""
+
+
+class StoreRefused(Exception):
+    """The file holds something else than our records. The text says what, for people."""
+
+
+@attrs.frozen
+class JournalStatistics:
+    """Counts since the start."""
+
+    written: int
+    waiting: int
+    lost: int
+    """Records that could not be written, and had to be forgotten."""
+    failures: int
+    """Attempts to write that failed."""
+
+
+@attrs.define(eq=False, kw_only=True)
+class Journal:
+    """Owner of the database and of the captures. Made by `open_journal`; for use in one trio run.
+
+    It outlives a configuration: `reconfigure` tells it what another one says.
+    """
+
+    captures: CaptureBuffer
+    on_recorded: Callable[[int], None]
+    """Called with the id of each record once it, and its capture, can be read."""
+    _database: ActivityDatabase
+    _path: str
+    """Of the file; empty: in memory."""
+    _keep: int
+    """Records in memory."""
+    _last_id: int = attrs.field(default=0, init=False)
+    _queue: deque[EndedRequest] = attrs.field(factory=deque[EndedRequest], init=False)
+    _queued_bytes: int = attrs.field(default=0, init=False)
+    _batch: list[EndedRequest] = attrs.field(factory=list[EndedRequest], init=False)
+    """Out of the queue, and not yet in the database."""
+    _arrived: trio.Event = attrs.field(factory=trio.Event, init=False)
+    _in_thread: trio.Lock = attrs.field(factory=trio.Lock, init=False)
+    """Held by whoever uses the database."""
+    _is_failing: bool = attrs.field(default=False, init=False)
+    _written: int = attrs.field(default=0, init=False)
+    _lost: int = attrs.field(default=0, init=False)
+    _failures: int = attrs.field(default=0, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._last_id = self._database.last_id
+
+    def __repr__(self) -> str:
+        return f"<Journal in {self._path or 'memory'}: {self.statistics()}>"
+
+    def statistics(self) -> JournalStatistics:
+        """Return the counts."""
+        return JournalStatistics(
+            self._written, len(self._queue) + len(self._batch), self._lost, self._failures
+        )
+
+    # -- writing -----------------------------------------------------------------
+
+    def next_id(self) -> int:
+        """Return an id that no record ever had."""
+        self._last_id += 1
+        return self._last_id
+
+    def add(self, ended: EndedRequest) -> None:
+        """Have it written down soon. Never blocks, never fails."""
+        if self._queued_bytes + ended.size > MOST_WAITING_BYTES:
+            ended.forget_capture()
+            ended.measure()  # what is left to look at is short
+        if len(self._queue) == MOST_WAITING:
+            self._queued_bytes -= self._queue.popleft().size
+            self._lost += 1
+        self._queue.append(ended)
+        self._queued_bytes += ended.size
+        self._arrived.set()
+
+    async def run(self) -> None:
+        """Write down what arrives, until cancelled; then what is left, unless that takes too long."""
+        try:
+            while True:
+                await self._arrived.wait()
+                await trio.sleep(RETRY_SECONDS if self._is_failing else GATHER_SECONDS)
+                self._arrived = trio.Event()
+                async with self._in_thread:
+                    await self._flush()
+                if self._batch:
+                    self._arrived.set()
+        finally:
+            with trio.move_on_after(CLOSE_SECONDS, shield=True):
+                async with self._in_thread:
+                    await self._flush(abandon_on_cancel=True)  # a disk that hangs does not hold up the end
+                    await trio.to_thread.run_sync(self._database.close, abandon_on_cancel=True)
+
+    async def _flush(self, *, abandon_on_cancel: bool = False) -> None:
+        """With ``_in_thread`` held. Cancellation: what was not written is tried again."""
+        while self._batch or self._queue:
+            while self._queue and len(self._batch) < _BATCH:
+                ended = self._queue.popleft()
+                self._queued_bytes -= ended.size
+                self._batch.append(ended)
+            batch = self._batch
+            try:
+                await trio.to_thread.run_sync(
+                    _write, self._database, batch, self._keep, abandon_on_cancel=abandon_on_cancel
+                )
+            except sqlite3.Error as error:
+                self._failures += 1
+                if not self._is_failing:
+                    log.warning("requests cannot be recorded for now: %s", error)
+                self._is_failing = True
+                return
+            except Exception:
+                # A mistake of ours. Without these requests, the next ones may do better.
+                log.exception("%d requests could not be recorded", len(batch))
+                self._batch, self._failures, self._lost = [], self._failures + 1, self._lost + len(batch)
+                continue
+            if self._is_failing:
+                log.warning("requests are recorded again; %d were lost so far", self._lost)
+            self._is_failing, self._batch = False, []
+            for ended in batch:
+                self._settle(ended)
+
+    def _settle(self, ended: EndedRequest) -> None:
+        capture = ended.measure().capture
+        if capture is not None:
+            self.captures.put(ended.id, capture)
+        self._written += 1
+        self.on_recorded(ended.id)
+
+    # -- reading -----------------------------------------------------------------
+
+    async def page(self, query: ActivityQuery) -> Page:
+        """Return records, with all that ended before the call.
+
+        Raises:
+          sqlite3.Error: the database is damaged, or locked for too long.
+        Cancellation: nothing changed.
+        """
+        async with self._in_thread:
+            await self._flush()
+            return await trio.to_thread.run_sync(self._database.page, query)
+
+    async def totals(self, model: str = "") -> Totals:
+        """Return the sums over a model's records; empty: over all. Raises and cancels like `page`."""
+        async with self._in_thread:
+            await self._flush()
+            return await trio.to_thread.run_sync(self._database.totals, model)
+
+    async def capture(self, id: int) -> Capture | None:
+        """Return what was kept of a request. Raises and cancels like `page`."""
+        if id not in self.captures and self._is_on_its_way(id):
+            async with self._in_thread:
+                await self._flush()
+        packed = self.captures.get(id)
+        return None if packed is None else await trio.to_thread.run_sync(unpack, packed)
+
+    def _is_on_its_way(self, id: int) -> bool:
+        return any(ended.id == id for ended in (*self._batch, *self._queue))
+
+    # -- another configuration -------------------------------------------------------
+
+    async def reconfigure(self, path: str, *, keep: int, capture_bytes: int) -> None:
+        """Go on with another file, number of records in memory, and memory for captures.
+
+        Ids go on from the higher of both files, so none is given twice.
+
+        Raises:
+          StoreRefused: of *path*; everything goes on as before then.
+        Cancellation: nothing changed, or all.
+        """
+        if path != self._path:
+            async with self._in_thread:
+                await self._flush()
+                self._database = await trio.to_thread.run_sync(_exchange, self._database, path)
+            self._path = path
+            self._last_id = max(self._last_id, self._database.last_id)
+        self._keep = keep
+        self.captures.resize(capture_bytes)
+
+
+@asynccontextmanager
+async def open_journal(
+    path: str = "",
+    *,
+    keep: int = 1000,
+    capture_bytes: int = 0,
+    on_recorded: Callable[[int], None] = lambda _: None,
+) -> AsyncGenerator[Journal]:
+    """Write requests down for the length of the block; what came in is written when it ends.
+
+    Args:
+      path: file of the database; empty keeps it in memory.
+      keep: records in memory; a file keeps all.
+      capture_bytes: memory for captures.
+    Raises:
+      StoreRefused: the file is not ours to write to.
+    """
+    database = await trio.to_thread.run_sync(open_database, path)
+    journal = Journal(
+        captures=CaptureBuffer(capture_bytes),
+        on_recorded=on_recorded,
+        database=database,
+        path=path,
+        keep=keep,
+    )
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(journal.run)
+        try:
+            yield journal
+        finally:
+            nursery.cancel_scope.cancel()
+
+
+def open_database(path: str) -> ActivityDatabase:
+    """Open the file; a database in memory takes its place while the file is damaged or cannot be reached.
+
+    Raises:
+      StoreRefused: the file is not ours to write to.
+    """
+    if not path:
+        return ActivityDatabase.open()
+    try:
+        if (fault := foreign_file(path)) is not None:
+            raise StoreRefused(fault)
+        return ActivityDatabase.open(path)
+    except NewerFile as newer:
+        raise StoreRefused(f"{path}: {newer}") from None
+    except (OSError, sqlite3.Error) as error:
+        log.warning("%s cannot be used: %s; requests are recorded in memory only", path, error)
+        return ActivityDatabase.open(MEMORY)
+
+
+def _exchange(before: ActivityDatabase, path: str) -> ActivityDatabase:
+    after = open_database(path)
+    before.close()
+    return after
+
+
+def _write(database: ActivityDatabase, batch: Sequence[EndedRequest], keep: int) -> None:
+    records = [ended.measure().record for ended in batch]
+    database.write(records, keep if database.is_in_memory else None)

@@ -1,0 +1,315 @@
+"""The journal beside the server: in batches, in a thread, and never in anybody's way."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import trio
+
+from swapcli.activity import journal as journal_module
+from swapcli.activity.database import ActivityDatabase
+from swapcli.activity.ended_request import EndedRequest, Exchanged
+from swapcli.activity.journal import Journal, StoreRefused, open_journal
+from swapcli.activity.query import ActivityQuery
+from swapcli.activity.response_meter import ResponseMeter
+
+ALL = ActivityQuery(limit=999)
+
+
+def ended(journal: Journal, *, prompt: int = 4, capture: bool = False, padding: int = 0) -> EndedRequest:
+    meter = ResponseMeter("/v1/completions", 1_000_000 if capture else 0)
+    meter.start(200, [(b"content-type", b"application/json")])
+    meter.feed(b'{"usage":{"prompt_tokens":%d},"x":"%b"}' % (prompt, b"y" * padding))
+    return EndedRequest(
+        id=journal.next_id(),
+        ended_at=1000,
+        model="m",
+        path="/v1/completions",
+        duration_ms=1,
+        metadata={},
+        meter=meter,
+        is_complete=True,
+        exchanged=Exchanged("/v1/completions", [], b"question", []) if capture else None,
+    )
+
+
+async def ids(journal: Journal) -> list[int]:
+    return [record.id for record in (await journal.page(ALL)).records]
+
+
+@pytest.mark.rule("H165")
+async def test_what_was_added_is_told_of_once_it_can_be_read() -> None:
+    told: list[int] = []
+    last = trio.Event()
+
+    def tell(id: int) -> None:
+        told.append(id)
+        assert id in journal.captures
+        if len(told) == 3:
+            last.set()
+
+    async with open_journal(capture_bytes=10_000, on_recorded=tell) as journal:
+        for _ in range(3):
+            journal.add(ended(journal, capture=True))
+        assert told == []
+        with trio.fail_after(5):
+            await last.wait()
+        assert told == [1, 2, 3]
+        assert journal.statistics().written == 3
+
+
+async def test_who_asks_sees_all_that_ended_before() -> None:
+    async with open_journal(capture_bytes=10_000) as journal:
+        request = ended(journal, capture=True)
+        journal.add(request)
+        capture = await journal.capture(request.id)
+        assert capture is not None
+        assert capture.request_body == b"question"
+        journal.add(ended(journal, prompt=7))
+        (newest, _) = (await journal.page(ALL)).records
+        assert newest.tokens.input == 7
+        journal.add(ended(journal, prompt=10))
+        assert (await journal.totals()).input_tokens == 21
+        assert await journal.capture(99) is None
+
+
+@pytest.mark.rule("H173")
+async def test_in_memory_the_oldest_go_and_in_a_file_nothing_does(tmp_path: Path) -> None:
+    for path, expected in (("", [5, 4]), (str(tmp_path / "a.db"), [5, 4, 3, 2, 1])):
+        async with open_journal(path, keep=2) as journal:
+            for _ in range(5):
+                journal.add(ended(journal))
+            assert await ids(journal) == expected
+
+
+async def test_ids_go_on_after_a_restart(tmp_path: Path) -> None:
+    path = str(tmp_path / "a.db")
+    async with open_journal(path) as journal:
+        journal.add(ended(journal))
+        journal.add(ended(journal))
+    async with open_journal(path) as journal:
+        journal.add(ended(journal))
+        assert await ids(journal) == [3, 2, 1]
+
+
+@pytest.mark.rule("H166")
+async def test_another_configuration_brings_another_file(tmp_path: Path) -> None:
+    async with open_journal(capture_bytes=10_000) as journal:
+        first = ended(journal, capture=True)
+        journal.add(first)
+        await journal.reconfigure("", keep=10, capture_bytes=10_000)
+        assert await ids(journal) == [1]
+        await journal.reconfigure(str(tmp_path / "a.db"), keep=10, capture_bytes=10_000)
+        journal.add(ended(journal))
+        assert await ids(journal) == [2]
+        assert await journal.capture(1) is not None
+        (tmp_path / "text").write_text("text")
+        with pytest.raises(StoreRefused):
+            await journal.reconfigure(str(tmp_path / "text"), keep=10, capture_bytes=0)
+        assert await journal.capture(1) is not None
+        journal.add(ended(journal))
+        assert await ids(journal) == [3, 2]
+        await journal.reconfigure(str(tmp_path / "a.db"), keep=10, capture_bytes=0)
+        assert await journal.capture(1) is None
+    async with open_journal(str(tmp_path / "a.db")) as journal:
+        assert await ids(journal) == [3, 2]
+
+
+# -- when the disk fails ------------------------------------------------------------------
+
+
+class FullDisk:
+    """Stands before the database's writing, and refuses while it is told to."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.is_full = True
+        self.attempts = 0
+        self.fourth_attempt = trio.Event()
+        write = ActivityDatabase.write
+
+        def refuse(database: ActivityDatabase, *arguments: object) -> None:
+            self.attempts += 1
+            if self.attempts == 4:
+                trio.from_thread.run_sync(self.fourth_attempt.set)
+            if self.is_full:
+                raise sqlite3.OperationalError("database or disk is full")
+            write(database, *arguments)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(ActivityDatabase, "write", refuse)
+
+
+async def test_a_full_disk_is_a_warning_and_a_counter(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(journal_module, "RETRY_SECONDS", 0.01)
+    disk = FullDisk(monkeypatch)
+    recorded = trio.Event()
+    async with open_journal(on_recorded=lambda _: recorded.set()) as journal:
+        journal.add(ended(journal))
+        with trio.fail_after(5):
+            await disk.fourth_attempt.wait()
+        assert await ids(journal) == []
+        statistics = journal.statistics()
+        assert (statistics.written, statistics.waiting, statistics.lost) == (0, 1, 0)
+        assert statistics.failures >= 4
+        disk.is_full = False
+        with trio.fail_after(5):
+            await recorded.wait()
+        assert await ids(journal) == [1]
+    warnings = [entry.getMessage() for entry in caplog.records if entry.levelno == logging.WARNING]
+    assert warnings == [
+        "requests cannot be recorded for now: database or disk is full",
+        "requests are recorded again; 0 were lost so far",
+    ]
+
+
+async def test_what_waits_for_the_disk_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal_module, "MOST_WAITING", 5)
+    monkeypatch.setattr(journal_module, "MOST_WAITING_BYTES", 3000)
+    disk = FullDisk(monkeypatch)
+    async with open_journal(capture_bytes=100_000) as journal:
+        requests = [ended(journal, capture=True, padding=1000) for _ in range(9)]
+        for request in requests:
+            journal.add(request)
+        assert journal.statistics().lost == 4
+        assert sum(request.size for request in requests[4:]) <= 3000
+        disk.is_full = False
+        assert await ids(journal) == [9, 8, 7, 6, 5]
+        assert len([request for request in requests if request.id in journal.captures]) == 2
+        journal.add(again := ended(journal, capture=True, padding=1000))
+        assert await journal.capture(again.id) is not None
+
+
+async def test_a_mistake_of_ours_loses_its_batch_and_no_more(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(request: EndedRequest) -> None:
+        raise ZeroDivisionError
+
+    async with open_journal() as journal:
+        with monkeypatch.context() as patch:
+            patch.setattr(EndedRequest, "measure", fail)
+            journal.add(ended(journal))
+            assert await ids(journal) == []
+        journal.add(ended(journal))
+        assert await ids(journal) == [2]
+        assert journal.statistics().lost == 1
+    assert "could not be recorded" in caplog.text
+
+
+async def test_a_damaged_file_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "a.db"
+    async with open_journal(str(path)) as journal:
+        for _ in range(50):
+            journal.add(ended(journal))
+    healthy = path.read_bytes()
+    path.write_bytes(healthy[:100] + b"\xff" * 4000 + healthy[4100:])
+    damaged = path.read_bytes()
+    async with open_journal(str(path), keep=1) as journal:
+        journal.add(ended(journal))
+        journal.add(ended(journal))
+        assert await ids(journal) == [2]
+    assert "requests are recorded in memory only" in caplog.text
+    assert path.read_bytes() == damaged
+
+
+class Warned(logging.Handler):
+    """Turns a line in the log into an event."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.event = trio.Event()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.event.set()
+
+
+async def test_a_locked_file_is_waited_for(tmp_path: Path) -> None:
+    path = str(tmp_path / "a.db")
+    recorded = trio.Event()
+    warned = Warned()
+    async with open_journal(path, on_recorded=lambda _: recorded.set()) as journal:
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            journal_module.log.addHandler(warned)
+            journal.add(ended(journal))
+            with trio.fail_after(10):
+                await warned.event.wait()
+            journal_module.log.removeHandler(warned)
+            other.execute("ROLLBACK")
+        with trio.fail_after(10):
+            await recorded.wait()
+
+
+@pytest.mark.parametrize("content", ["another", "newer"])
+async def test_a_file_that_is_not_ours_is_refused(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "a.db"
+    if content == "newer":
+        ActivityDatabase.open(str(path)).close()
+    with closing(sqlite3.connect(path)) as raw, raw:
+        raw.execute("CREATE TABLE x (y)")
+        raw.execute("PRAGMA user_version = 99")
+    with pytest.raises(StoreRefused, match="another program" if content == "another" else "later version"):
+        async with open_journal(str(path)):
+            raise AssertionError
+
+
+# -- the end ------------------------------------------------------------------------------
+
+
+async def test_what_is_left_at_the_end_is_written(tmp_path: Path) -> None:
+    path = str(tmp_path / "a.db")
+    with trio.CancelScope() as scope:
+        async with open_journal(path) as journal:
+            journal.add(ended(journal))
+            scope.cancel()
+            await trio.sleep_forever()
+    async with open_journal(path) as journal:
+        assert await ids(journal) == [1]
+    assert os.listdir(tmp_path) == ["a.db"]
+
+
+KILLED = """
+import sys, trio
+sys.path.insert(0, sys.argv[2])
+from test_activity_journal import ended
+from swapcli.activity.journal import open_journal
+
+async def main():
+    async with open_journal(sys.argv[1]) as journal:
+        for number in range(1, 10_000):
+            journal.add(ended(journal))
+            print(number, flush=True)
+            await trio.sleep(0.002)
+
+trio.run(main)
+"""
+
+
+def test_a_kill_loses_at_most_the_last_second(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    command = [sys.executable, "-c", KILLED, str(path), str(Path(__file__).parent)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout is not None
+        lines: list[tuple[float, int]] = []
+        deadline = time.monotonic() + 30
+        for line in process.stdout:
+            lines.append((time.monotonic(), int(line)))
+            assert lines[-1][0] < deadline
+            if lines[-1][0] - lines[0][0] > 1.5:
+                break
+        process.send_signal(signal.SIGKILL)
+        killed = time.monotonic()
+    database = ActivityDatabase.open(str(path))
+    assert database.page(ActivityQuery()).total >= max(number for at, number in lines if at < killed - 1)
+    database.close()
