@@ -1,0 +1,141 @@
+"""Follows each request to a model from its arrival to its end, for the list and for the record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import time
+
+import attrs
+import trio
+
+from .captures import captured_parts
+from .ended_request import EndedRequest, Exchanged
+from .inflight import InflightList, InflightRequest, Place
+from .journal import Journal
+from .response_meter import ResponseMeter
+
+RawHeaders = list[tuple[bytes, bytes]]
+
+
+@attrs.frozen(eq=False)
+class Recorder:
+    """Where requests come to be followed. One for the whole server; it outlives configurations."""
+
+    journal: Journal
+    inflight: InflightList
+
+    def follow(
+        self,
+        *,
+        model: str,
+        method: str,
+        asked_path: str,
+        path: str,
+        headers: RawHeaders,
+        body: bytes,
+        remote_ip: str,
+        is_metered: bool,
+        cancel: Callable[[], object],
+    ) -> Recording:
+        """A request arrived. The caller ends what this returns, whatever happens.
+
+        Args:
+          model: the model's id; for one of a peer, or of nobody, the name that was asked for.
+          asked_path: as the client sent it.
+          path: as the model's process will see it.
+          is_metered: it goes into the record, and not only into the list.
+          cancel: calls the request off.
+        """
+        inflight = self.inflight
+        request = InflightRequest(
+            id=inflight.next_id(),
+            arrived_at=time(),
+            model=model,
+            path=asked_path,
+            method=method,
+            headers=headers,
+            remote_ip=remote_ip,
+            cancel=cancel,
+        )
+        inflight.add(request)
+        if not is_metered:
+            return Recording(self, request, path, body)
+        room = self.journal.captures.limit
+        keep = room if captured_parts(asked_path).response_body else 0
+        return Recording(self, request, path, body, ResponseMeter(path, keep), captures=room > 0)
+
+
+@attrs.define(eq=False)
+class Recording:
+    """One request. For its task only; none of these methods blocks or fails."""
+
+    _recorder: Recorder
+    request: InflightRequest
+    path: str
+    body: bytes
+    """As the model's process gets it: whoever changes it on the way says so here."""
+    _meter: ResponseMeter | None = None
+    captures: bool = attrs.field(default=False, kw_only=True)
+    metadata: dict[str, str] = attrs.field(factory=dict[str, str], init=False)
+    """What else is to be known of it, shown with its record."""
+    _response_headers: RawHeaders = attrs.field(factory=list[tuple[bytes, bytes]], init=False)
+    _is_complete: bool = attrs.field(default=False, init=False)
+    _has_ended: bool = attrs.field(default=False, init=False)
+
+    @property
+    def is_metered(self) -> bool:
+        """It goes into the record."""
+        return self._meter is not None
+
+    def waits(self, place: Place) -> None:
+        """It is in line for its model."""
+        self.request.place, self.request.is_granted = place, False
+        self._recorder.inflight.changed(self.request)
+
+    def granted(self) -> None:
+        """It has its model."""
+        self.request.is_granted = True
+        if self.request.place is not None:
+            self._recorder.inflight.changed(self.request)
+
+    def response_started(self, status: int, headers: RawHeaders) -> None:
+        """The answer has begun."""
+        self._response_headers = headers
+        if self._meter is not None:
+            self._meter.start(status, headers)
+        self.request.response_headers = headers
+        self._recorder.inflight.changed(self.request)
+
+    def response_body(self, data: bytes, *, is_last: bool) -> None:
+        """The next piece of the answer was sent."""
+        self.request.response_bytes += len(data)
+        if self._meter is not None:
+            self._meter.feed(data)
+        self._is_complete = is_last
+
+    def ended(self) -> None:
+        """It is over, in whatever way. The second time means nothing."""
+        if self._has_ended:
+            return
+        self._has_ended = True
+        request = self.request
+        self._recorder.inflight.remove(request)
+        if self._meter is None:
+            return
+        journal = self._recorder.journal
+        exchanged = None
+        if self.captures:
+            exchanged = Exchanged(request.path, request.headers, self.body, self._response_headers)
+        journal.add(
+            EndedRequest(
+                id=journal.next_id(),
+                ended_at=int(time()),
+                model=request.model,
+                path=self.path,
+                duration_ms=int((trio.current_time() - request.arrived) * 1000),
+                metadata=self.metadata,
+                meter=self._meter,
+                is_complete=self._is_complete,
+                exchanged=exchanged,
+            )
+        )
