@@ -95,7 +95,15 @@ def swapcli() -> None:
     help="Also read the *.yaml and *.yml files of this directory, merged in order.",
 )
 @_listen_option
-@click.option("--watch-config", is_flag=True, hidden=True)
+@click.option("--watch-config", is_flag=True, help="Reload when a file of the configuration was edited.")
+@click.option(
+    "--watch-interval",
+    type=click.FloatRange(min=0.05),
+    default=2.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Between two looks at the files with --watch-config.",
+)
 @click.option("--tls-cert-file", hidden=True)
 @click.option("--tls-key-file", hidden=True)
 @_version_option
@@ -104,30 +112,30 @@ def serve(
     config_dir: str | None,
     listen: ListenAddress,
     watch_config: bool,
+    watch_interval: float,
     tls_cert_file: str | None,
     tls_key_file: str | None,
 ) -> None:
     """Serve the models of a configuration, starting and swapping them as requests come.
 
     The first Ctrl-C or SIGTERM lets running requests end; the second one does not wait for them.
-    llama-swap's spellings (-config, -listen, ...) work too.
+    SIGHUP reads the configuration again: only models that an edit concerns are restarted, once their
+    requests have ended. llama-swap's spellings (-config, -listen, ...) work too.
 
     \b
         swapcli serve --config config.yaml
         swapcli serve --config config.yaml --listen :8080
     """
-    # Plain HTTP where TLS was asked for would be worse than no server; a file that is not watched is not.
+    # Plain HTTP where TLS was asked for would be worse than no server.
     for name, value in {"tls-cert-file": tls_cert_file, "tls-key-file": tls_key_file}.items():
         if value:
             raise click.UsageError(_NOT_YET.format(name))
-    if watch_config:
-        _warn(f"{_NOT_YET.format('watch-config')}: start it again after an edit")
     if len(configs) > 1:
         _warn(f"--config was given {len(configs)} times; the last one counts, {configs[-1]}")
     sources = tuple(Path(source) for source in (*configs[-1:], config_dir) if source)
     if not sources:
         raise Failure("no configuration: name one with --config FILE, or try `swapcli demo`")
-    _run(sources, listen, _announce_server)
+    _run(sources, listen, _announce_server, watch_every=watch_interval if watch_config else None)
 
 
 @swapcli.command(short_help="Try it: three tiny models, made on the spot.")
@@ -251,7 +259,13 @@ def schema(strict: bool) -> None:
 swapcli.add_command(llama_server)
 
 
-def _run(sources: Sequence[Path], listen: ListenAddress, announce: Callable[[Sequence[str]], None]) -> None:
+def _run(
+    sources: Sequence[Path],
+    listen: ListenAddress,
+    announce: Callable[[Sequence[str]], None],
+    *,
+    watch_every: float | None = None,
+) -> None:
     """Serve until told to stop, then end the command with the server's status."""
     with _extra_or_failure("serve"):
         from ._check import counted
@@ -259,7 +273,9 @@ def _run(sources: Sequence[Path], listen: ListenAddress, announce: Callable[[Seq
         from ._serve import serve as serve_until_stopped
         from .config import ConfigurationError, render
     try:
-        status = serve_until_stopped(sources=sources, listen=listen, announce=announce)
+        status = serve_until_stopped(
+            sources=sources, listen=listen, watch_every=watch_every, announce=announce
+        )
     except CannotListen as error:
         raise Failure(str(error)) from error
     except ConfigurationError as error:

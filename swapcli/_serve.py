@@ -7,32 +7,37 @@ import os
 import socket
 from collections.abc import Callable, Sequence
 from functools import partial
-from math import inf
 from pathlib import Path
 
+import attrs
 import trio
 
-from swapcore import SchedulingPolicy, Supervisor, SwapPlanner, open_supervisor
+from swapcore import ModelId, Supervisor, SwapPlanner, open_supervisor
 
-from ._listen import ListenAddress
+from ._listen import CannotListen, ListenAddress
+from ._preload import preload
 from ._shutdown import DRAIN_SECONDS, WATCHED_SIGNALS, Shutdown
+from ._systemd import Systemd
 from .config import (
     Configuration,
     ConfigurationError,
+    Loaded,
+    Problem,
     load,
     make_planner,
     planner_directory,
+    scheduling_policy,
     to_specs,
     unsupported,
 )
-from .http import Drain, UpstreamPool, bind, create_app, serve_http, url_of
+from .http import Drain, Front, UpstreamPool, bind, create_app, serve_http, url_of
 from .logs import ServerLogs, open_server_logs
+from .reload import Look, Reloader, Reloads, look, summary, watch
 
 logger = logging.getLogger("swapcli")
 
 NOT_YET = (
     "captureBuffer",
-    "hooks.on_startup.preload",
     "metricsMaxInMemory",
     "models.*.compat.ignoreWebsockets",
     "models.*.filters",
@@ -53,6 +58,10 @@ NOT_YET = (
 )
 """Keys that load and are checked, and that this server does not act on yet. Each one in use is a warning."""
 
+
+ONLY_AT_START = frozenset({"performance", "store"})
+"""Settings that a reload leaves as they are, and says so."""
+
 _KILL_FLUSH = 0.2
 """Seconds for the last lines of the log when everything is killed."""
 
@@ -61,93 +70,144 @@ def serve(
     *,
     sources: Sequence[Path],
     listen: ListenAddress,
+    watch_every: float | None = None,
     announce: Callable[[Sequence[str]], None] | None = None,
 ) -> int:
     """Serve the models of a configuration until told to stop; returns the exit status.
 
     Args:
       sources: files of the configuration, merged in order.
+      listen: not used where systemd hands over sockets.
+      watch_every: seconds between looks at the sources for edits; ``None``: nobody looks.
       announce: called with the base URLs once requests are accepted.
     Raises:
       ConfigurationError: with every problem of the files.
       CannotListen: the address is taken, or not ours.
     """
+    sources = [source.absolute() for source in sources]
+    first_look = look(sources)
     loaded = load(sources, environ=os.environ)
     planner = make_planner(loaded, planner_directory(sources[0]))
     if loaded.refusals:
         raise ConfigurationError(loaded.refusals)
-    sockets = bind(listen)
-    logs, config = open_server_logs(), loaded.config
-    logs.apply(level=config.log_level, time_format=config.log_time_format, to_stdout=config.log_to_stdout)
+    systemd = Systemd.of_environment(os.environ)
+    sockets = _sockets_of(systemd) or bind(listen)
+    logs = open_server_logs()
+    _apply_to_logs(logs, loaded.config)
     try:
-        for problem in (*loaded.warnings, *unsupported(loaded, NOT_YET)):
+        for problem in (*loaded.warnings, *_not_yet(loaded)):
             logger.warning("%s", problem)
-        trio.run(partial(_run, config, planner, sockets, logs, announce))
+        server = _Server(sources, first_look, watch_every, loaded, planner, sockets, logs, systemd, announce)
+        trio.run(server.run)
     finally:
         logs.close()
     return 0
 
 
-async def _run(
-    config: Configuration,
-    planner: SwapPlanner,
-    sockets: Sequence[socket.socket],
-    logs: ServerLogs,
-    announce: Callable[[Sequence[str]], None] | None,
-) -> None:
-    logs.enter()
-    pool, shutdown = UpstreamPool(), Shutdown(on_killed=partial(logs.close, limit=_KILL_FLUSH))
-    with trio.open_signal_receiver(*WATCHED_SIGNALS) as signals:
-        async with trio.open_nursery() as watching:
-            # Outlives the models: the third signal counts while they are being stopped, too.
-            watching.start_soon(shutdown.follow, signals)
-            async with open_supervisor(
-                to_specs(config),
-                planner=planner,
-                policy=_policy(config),
-                on_stopping=pool.close,
-                on_output=logs.write_output,
-            ) as supervisor:
-                await _serve_until_stopped(supervisor, config, pool, sockets, shutdown, announce)
-                logger.info("stopping the models")
-            logger.info("bye")
-            watching.cancel_scope.cancel()
+def _sockets_of(systemd: Systemd) -> Sequence[socket.socket]:
+    try:
+        return systemd.sockets()
+    except OSError as error:
+        raise CannotListen(ListenAddress("", 0), str(error)) from error
 
 
-def _policy(config: Configuration) -> SchedulingPolicy:
-    settings = config.routing.scheduler.settings.fifo
-    return SchedulingPolicy(
-        max_wait=settings.max_wait or inf,
-        min_residency=settings.min_residency,
-        max_drain=settings.max_drain or inf,
-    )
+def _apply_to_logs(logs: ServerLogs, config: Configuration) -> None:
+    logs.apply(level=config.log_level, time_format=config.log_time_format, to_stdout=config.log_to_stdout)
 
 
-async def _serve_until_stopped(
-    supervisor: Supervisor,
-    config: Configuration,
-    pool: UpstreamPool,
-    sockets: Sequence[socket.socket],
-    shutdown: Shutdown,
-    announce: Callable[[Sequence[str]], None] | None,
-) -> None:
-    drain, app = Drain(), create_app(supervisor, config, pool)
-    async with trio.open_nursery() as nursery:
+def _not_yet(loaded: Loaded) -> tuple[Problem, ...]:
+    return unsupported(loaded, NOT_YET)
 
-        async def serve_to_the_end(*, task_status: trio.TaskStatus[None]) -> None:
-            await serve_http(app, sockets, drain=drain, task_status=task_status)
-            nursery.cancel_scope.cancel()
 
-        await nursery.start(serve_to_the_end)
-        urls = [url_of(sock) for sock in sockets]
-        logger.info("listening on %s", ", ".join(urls))
-        if announce is not None:
-            announce(urls)
-        nursery.start_soon(app.pages.prepare)  # not before: this is what makes a start slow
-        await shutdown.asked.wait()
-        # Accept nothing more, turn away who waits for a model, and let those who use one finish.
-        drain.stop.set()
-        supervisor.close()
-        with trio.move_on_after(DRAIN_SECONDS):
-            await shutdown.hurried.wait()
-        drain.cut.set()
+@attrs.define(eq=False)
+class _Server:
+    """What outlives every configuration, and the order in which it comes and goes."""
+
+    _sources: Sequence[Path]
+    _first_look: Look
+    _watch_every: float | None
+    _loaded: Loaded
+    _planner: SwapPlanner
+    _sockets: Sequence[socket.socket]
+    _logs: ServerLogs
+    _systemd: Systemd
+    _announce: Callable[[Sequence[str]], None] | None
+    _pool: UpstreamPool = attrs.field(factory=UpstreamPool, init=False)
+    _reloads: Reloads = attrs.field(factory=Reloads, init=False)
+
+    async def run(self) -> None:
+        self._logs.enter()
+        shutdown = Shutdown(
+            on_reload=self._reloads.request, on_killed=partial(self._logs.close, limit=_KILL_FLUSH)
+        )
+        config = self._loaded.config
+        with trio.open_signal_receiver(*WATCHED_SIGNALS) as signals:
+            async with trio.open_nursery() as watching:
+                # Outlives the models: the third signal counts while they are being stopped, too.
+                watching.start_soon(shutdown.follow, signals)
+                watching.start_soon(self._systemd.keep_watchdog_quiet)
+                async with open_supervisor(
+                    to_specs(config),
+                    planner=self._planner,
+                    policy=scheduling_policy(config),
+                    on_stopping=self._pool.close,
+                    on_output=self._logs.write_output,
+                ) as supervisor:
+                    await self._serve_until_stopped(supervisor, shutdown)
+                    logger.info("stopping the models")
+                logger.info("bye")
+                watching.cancel_scope.cancel()
+
+    async def _serve_until_stopped(self, supervisor: Supervisor, shutdown: Shutdown) -> None:
+        drain = Drain()
+        app = create_app(supervisor, self._loaded.config, self._pool, reloads=self._reloads)
+        async with trio.open_nursery() as nursery:
+
+            async def serve_to_the_end(*, task_status: trio.TaskStatus[None]) -> None:
+                await serve_http(app, self._sockets, drain=drain, task_status=task_status)
+                nursery.cancel_scope.cancel()
+
+            await nursery.start(serve_to_the_end)
+            urls = [url_of(sock) for sock in self._sockets]
+            logger.info("listening on %s", ", ".join(urls))
+            self._systemd.ready(f"listening on {', '.join(urls)}")
+            if self._announce is not None:
+                self._announce(urls)
+            async with trio.open_nursery() as until_stopped:
+                until_stopped.start_soon(self._follow_edits, supervisor, app)
+                until_stopped.start_soon(app.pages.prepare)  # not before: this is what makes a start slow
+                await shutdown.asked.wait()
+                until_stopped.cancel_scope.cancel()
+            self._systemd.stopping()
+            # Accept nothing more, turn away who waits for a model, and let those who use one finish.
+            drain.stop.set()
+            supervisor.close()
+            with trio.move_on_after(DRAIN_SECONDS):
+                await shutdown.hurried.wait()
+            drain.cut.set()
+
+    async def _follow_edits(self, supervisor: Supervisor, app: Front) -> None:
+        """Preload, watch the sources and reload, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            wanted = self._loaded.config.hooks.on_startup.preload
+            nursery.start_soon(preload, supervisor, tuple(map(ModelId, wanted)))
+            if self._watch_every is not None:
+                edited = partial(self._reloads.request, "it was edited")
+                nursery.start_soon(
+                    partial(watch, self._sources, self._first_look, edited, every=self._watch_every)
+                )
+            reloader = Reloader(
+                sources=self._sources,
+                environ=os.environ,
+                loaded=self._loaded,
+                planner=self._planner,
+                fleet=supervisor,
+                prepare=app.prepare,
+                followers=[partial(_apply_to_logs, self._logs)],
+                want=lambda models: nursery.start_soon(preload, supervisor, models),
+                more_warnings=_not_yet,
+                only_at_start=ONLY_AT_START,
+                started=self._systemd.reloading,
+                ended=lambda outcome: self._systemd.ready(summary(outcome)),
+            )
+            await self._reloads.serve(reloader.carry_out, reloader.plan)

@@ -26,6 +26,8 @@ class Shutdown:
 
     on_killed: Callable[[], None]
     """Called before the third signal ends everything; bounded."""
+    on_reload: Callable[[str], None]
+    """Called for SIGHUP, with its name."""
     asked: trio.Event = attrs.field(factory=trio.Event, init=False)
     hurried: trio.Event = attrs.field(factory=trio.Event, init=False)
 
@@ -33,7 +35,7 @@ class Shutdown:
         """Take *signals* (of ``trio.open_signal_receiver``) until cancelled."""
         async for number in signals:
             if number == RELOAD_SIGNAL:
-                logger.warning("SIGHUP: the configuration is not read again yet; restart to apply an edit")
+                self.on_reload("SIGHUP")
             elif not self.asked.is_set():
                 logger.info("%s: stopping; once more not to wait for requests", signal.Signals(number).name)
                 self.asked.set()

@@ -36,9 +36,9 @@ class Server:
             body: bytes = answer.read()
             return body
 
-    def wait_for_log(self, text: str, *, within: float = 20) -> None:
+    def wait_for_log(self, text: str, *, times: int = 1, within: float = 20) -> None:
         deadline = time.monotonic() + within
-        while text not in self.log.read_text():
+        while self.log.read_text().count(text) < times:
             assert time.monotonic() < deadline, f"{text!r} not in:\n{self.log.read_text()}"
             time.sleep(0.01)  # another program's log file sends no events
 
@@ -52,14 +52,26 @@ class Server:
 
 
 @contextmanager
-def serving(config: Path, log: Path, *, environ: Mapping[str, str] | None = None) -> Iterator[Server]:
+def serving(
+    config: Path, log: Path, *options: str, environ: Mapping[str, str] | None = None
+) -> Iterator[Server]:
     """Serve *config* on a free port; the server and its models are gone after the block."""
     children = Children()
     url = f"http://127.0.0.1:{free_port()}"
     with (
         log.open("wb") as output,
         subprocess.Popen(
-            [sys.executable, "-m", "swapcli", "serve", "--config", str(config), "--listen", url[7:]],
+            [
+                sys.executable,
+                "-m",
+                "swapcli",
+                "serve",
+                "--config",
+                str(config),
+                "--listen",
+                url[7:],
+                *options,
+            ],
             stdout=output,
             stderr=subprocess.STDOUT,
             env={**os.environ, **(environ or {}), "TEST_MARK": children.mark},

@@ -1,12 +1,13 @@
-"""What of a configuration the supervisor needs: one `ModelSpec` for each local model. Pure."""
+"""What of a configuration the supervisor needs: a `ModelSpec` for each local model, and bounds. Pure."""
 
 from __future__ import annotations
 
 import os
 import signal
+from math import inf
 from urllib.parse import quote, urlsplit
 
-from swapcore import Liveness, ModelId, ModelSpec, RestartPolicy, RestartWhen
+from swapcore import Liveness, ModelId, ModelSpec, RestartPolicy, RestartWhen, SchedulingPolicy
 
 from ._command import split_command
 from ._model import ModelConfig
@@ -43,6 +44,16 @@ def to_specs(config: Configuration, *, windows: bool = os.name == "nt") -> tuple
     return tuple(
         _spec(id, model, config, priorities.get(id, 0), windows=windows)
         for id, model in config.models.items()
+    )
+
+
+def scheduling_policy(config: Configuration) -> SchedulingPolicy:
+    """The bounds on waiting that *config* sets."""
+    settings = config.routing.scheduler.settings.fifo
+    return SchedulingPolicy(
+        max_wait=settings.max_wait or inf,
+        min_residency=settings.min_residency,
+        max_drain=settings.max_drain or inf,
     )
 
 

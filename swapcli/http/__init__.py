@@ -1,6 +1,6 @@
 """The HTTP side: a front that finds out who answers, a relay to the models, the server around both."""
 
-from .front import create_app as create_app
+from .front import Front as Front, create_app as create_app
 from .hypercorn_glue import Drain as Drain, serve_http as serve_http
 from .listening import bind as bind, url_of as url_of
 from .routes import ROUTES as ROUTES, Route as Route

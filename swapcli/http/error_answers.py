@@ -126,6 +126,11 @@ def body_too_large(limit: int) -> ErrorAnswer:
     return ErrorAnswer(413, f"the request body is larger than {limit} bytes", "body_too_large")
 
 
+def invalid_configuration(why: str) -> ErrorAnswer:
+    """A reload was asked for, and the files make no configuration that could be served."""
+    return ErrorAnswer(422, why, "invalid_configuration")
+
+
 def bad_head(why: str) -> ErrorAnswer:
     """The request cannot be put into HTTP/1.1."""
     return ErrorAnswer(400, f"the request cannot be relayed: {why}")

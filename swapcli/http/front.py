@@ -18,6 +18,7 @@ from hypercorn.typing import (
 )
 
 from swapcli.config import Configuration
+from swapcli.reload import Reloads
 
 from .access_log import log_request
 from .cors import preflight_headers
@@ -39,20 +40,27 @@ _DEFAULT_LIMITS = ServerLimits()
 
 
 def create_app(
-    fleet: Fleet, config: Configuration, pool: UpstreamPool, *, limits: ServerLimits = _DEFAULT_LIMITS
+    fleet: Fleet,
+    config: Configuration,
+    pool: UpstreamPool,
+    *,
+    limits: ServerLimits = _DEFAULT_LIMITS,
+    reloads: Reloads | None = None,
 ) -> Front:
     """Return the ASGI application that serves ``config``'s models.
 
     Args:
       fleet: the supervisor of those models; its ``on_stopping`` must close the pool's connections.
       pool: connections to the models' processes. The caller closes it at the end.
+      reloads: where requests for a reload go; without it there are none.
     """
+    reload_requests = reloads or Reloads()
 
     def make_site(config: Configuration) -> Site:
         def make_pages() -> ASGIFramework:
             from .pages import create_pages
 
-            return create_pages(fleet, config)
+            return create_pages(fleet, config, reload_requests)
 
         return Site(ModelRequests(fleet, pool, config), LatePages(make_pages), config.api_keys)
 
@@ -72,8 +80,8 @@ class Site:
 class Front:
     """Takes every request; the route table says what becomes of it."""
 
-    make_site: Callable[[Configuration], Site]
-    """Makes the site of another configuration, for `use`. What outlives a configuration is shared."""
+    _make_site: Callable[[Configuration], Site]
+    """What outlives a configuration is shared by all that it makes."""
     _site: Site
     _limits: ServerLimits
     _routes: RouteTable = attrs.field(factory=lambda: RouteTable(ROUTES), init=False)
@@ -83,9 +91,19 @@ class Front:
         """Those of the site in use."""
         return self._site.pages
 
-    def use(self, site: Site) -> None:
-        """Answer according to *site* from the next request on."""
-        self._site = site
+    async def prepare(self, config: Configuration) -> Callable[[], None]:
+        """Make ready for another configuration.
+
+        Returns what puts it in force: requests that come after that call are answered according to it, those
+        that came before end as they began.
+        """
+        site = self._make_site(config)
+        await site.pages.prepare()
+
+        def use() -> None:
+            self._site = site
+
+        return use
 
     async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         match scope["type"]:

@@ -12,9 +12,10 @@ from quart import Response, request
 from quart_trio import QuartTrio
 
 from swapcli.config import Configuration
+from swapcli.reload import Refused, Reloads, as_json
 from swapcore import ModelId, SwapcoreError
 
-from .error_answers import MODEL_NOT_FOUND, ErrorAnswer, of_failure
+from .error_answers import MODEL_NOT_FOUND, ErrorAnswer, invalid_configuration, of_failure
 from .fleet import Fleet
 from .json_text import to_json_line
 from .model_listing import model_records, running_models
@@ -29,6 +30,7 @@ class Pages:
 
     fleet: Fleet
     config: Configuration
+    reloads: Reloads
 
     async def models(self) -> Response:
         response = _json(model_records(self.config, self.fleet.state_of, int(time.time())))
@@ -68,17 +70,32 @@ class Pages:
         await self.fleet.load(ModelId(model))
         return _json({"msg": "ok"})
 
+    async def reload(self) -> Response:
+        dry_run = request.args.get("dry_run", "").lower() not in ("", "0", "false")
+        outcome = await self.reloads.reload("POST /api/reload", dry_run=dry_run)
+        answer = as_json(outcome)
+        if not isinstance(outcome, Refused):
+            return _json(answer)
+        refused = invalid_configuration(answer["summary"])
+        return Response(
+            to_json_line({**refused.as_openai, **answer}),
+            refused.status,
+            {"Content-Type": "application/json"},
+        )
+
     async def version(self) -> Response:
         return _json({"build_date": "unknown", "commit": "unknown", "version": _version()})
 
 
-def create_pages(fleet: Fleet, config: Configuration, routes: Iterable[Route] = ROUTES) -> QuartTrio:
+def create_pages(
+    fleet: Fleet, config: Configuration, reloads: Reloads, routes: Iterable[Route] = ROUTES
+) -> QuartTrio:
     """Return the application for the routes with a page. The front has found the route and read the body."""
     app = QuartTrio("swapcli", static_folder=None)
     # Bounds on requests are the front's; an answer takes as long as it takes.
     app.config.update(RESPONSE_TIMEOUT=None, BODY_TIMEOUT=None, MAX_CONTENT_LENGTH=None)
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
-    pages = Pages(fleet, config)
+    pages = Pages(fleet, config, reloads)
     for route in routes:
         if route.page:
             view: _View = getattr(pages, route.page)

@@ -100,6 +100,7 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/api/models/unload", "unload_all"),
     Route("POST", "/api/models/unload/{rest...}", "unload_one"),
     Route("POST", "/api/models/load/{rest...}", "load_one"),
+    Route("POST", "/api/reload", "reload"),
     Route("GET", "/api/version", "version"),
 )
 """Every route there is. A route that is not documented fails a test."""

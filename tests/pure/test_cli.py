@@ -44,6 +44,7 @@ class Served:
 
     sources: Sequence[Path] = ()
     listen: ListenAddress | None = None
+    watch_every: float | None = None
     error: Exception | None = None
     status: int = 0
 
@@ -52,9 +53,10 @@ class Served:
         *,
         sources: Sequence[Path],
         listen: ListenAddress,
+        watch_every: float | None = None,
         announce: Callable[[Sequence[str]], None] | None = None,
     ) -> int:
-        self.sources, self.listen = sources, listen
+        self.sources, self.listen, self.watch_every = sources, listen, watch_every
         if self.error is not None:
             raise self.error
         if announce is not None:
@@ -153,11 +155,20 @@ def test_wrong_usage_is_named_and_nothing_is_served(
     assert served.listen is None
 
 
-def test_a_flag_that_cannot_be_kept_yet_is_said(served: Served) -> None:
-    result = _cli("serve", "-config", "x", "-watch-config")
-    assert result.exit_code == 0
-    assert "swapcli: warning: --watch-config" in result.stderr
-    assert served.listen is not None
+@pytest.mark.parametrize(
+    ("arguments", "seconds"),
+    [
+        ((), None),
+        (("-watch-config",), 2.0),
+        (("-watch-config=false", "--watch-interval", "0.5"), None),
+        (("--watch-config", "--watch-interval", "0.5"), 0.5),
+    ],
+)
+def test_files_are_watched_when_that_is_asked_for(
+    served: Served, arguments: Sequence[str], seconds: float | None
+) -> None:
+    assert _cli("serve", "-config", "x", *arguments).output == ""
+    assert served.watch_every == seconds
 
 
 @pytest.mark.parametrize(
