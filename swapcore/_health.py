@@ -29,6 +29,7 @@ _PROBE_BOUND = 5.0
 _MAX_HEAD = 65536
 
 _REFUSED = "nobody listens"
+_NO_DESCRIPTOR = "no descriptor is left to ask with"
 
 
 @attrs.frozen
@@ -119,6 +120,8 @@ async def what_is_wrong(endpoint: Endpoint, path: str) -> str | None:
     """
     tls = _system_tls() if endpoint.scheme == "https" else None
     answer = await _probe(endpoint, _request(endpoint, path), tls)
+    if answer == _NO_DESCRIPTOR:
+        return None  # which says nothing about the server
     status = answer.removeprefix("answers ")
     if status.isdigit() and (int(status) < 500 or int(status) == 503):
         return None
@@ -131,7 +134,11 @@ async def _probe(endpoint: Endpoint, request: bytes, tls: ssl.SSLContext | None)
     if not addresses:
         return await _ask(partial(trio.open_tcp_stream, endpoint.host, endpoint.port), endpoint, request, tls)
     for address in addresses:
-        if (connecting := _begin_connect(address, endpoint.port)) is not None:
+        try:
+            connecting = _begin_connect(address, endpoint.port)
+        except OSError as error:
+            return _in_words(error)
+        if connecting is not None:
             answer = await _ask(partial(_finish_connect, connecting), endpoint, request, tls)
             if answer != _REFUSED:
                 return answer
@@ -142,6 +149,9 @@ def _begin_connect(address: str, port: int) -> socket.socket | None:
     """Start to connect; ``None`` when that is refused at once.
 
     By hand: this is done 20 times a second and is mostly refused, so nothing is set up before it.
+
+    Raises:
+      OSError: there is no socket to be had.
     """
     connecting = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
     connecting.setblocking(False)
@@ -189,7 +199,13 @@ async def _ask(
         return _REFUSED
     except (OSError, UnicodeError, trio.BrokenResourceError) as error:
         # A server that is half up may do anything to a connection.
-        return f"breaks the connection ({type(error.__cause__ or error).__name__})"
+        return _in_words(error.__cause__ or error)
+
+
+def _in_words(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        return _NO_DESCRIPTOR
+    return f"breaks the connection ({type(error).__name__})"
 
 
 def addresses_of(endpoint: Endpoint) -> tuple[str, ...]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
+import resource
 import ssl
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +17,7 @@ import trio
 import trio.testing
 
 from swapcore import Endpoint
-from swapcore._health import Pace, wait_healthy
+from swapcore._health import Pace, wait_healthy, what_is_wrong
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 # For localhost and 127.0.0.1, until the year 2125: openssl req -x509 -newkey ec -days 36500 ...
@@ -232,6 +234,37 @@ async def test_a_hung_probe_is_given_up_after_five_seconds(autojump_clock: trio.
         with trio.move_on_after(14.9):
             await wait_healthy(Endpoint(f"http://127.0.0.1:{port}"), "/health")
         assert connections == 3
+        nursery.cancel_scope.cancel()
+
+
+@contextmanager
+def no_descriptor_left() -> Generator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest_free = os.dup(0)
+    os.close(lowest_free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_having_no_descriptor_left_says_nothing_about_the_server(
+    host: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "swapcore")
+    async with trio.open_nursery() as nursery:
+        endpoint = Endpoint(f"http://{host}:{await listen(nursery, Answers(OK))}")
+        async with trio.open_nursery() as waiting:
+            with no_descriptor_left():
+                waiting.start_soon(wait_healthy, endpoint, "/")
+                with pytest.raises(OSError, match="Too many open files"):
+                    os.dup(0)
+                assert await what_is_wrong(endpoint, "/") is None
+                await trio.sleep(0.02)
+            assert "no descriptor is left to ask with" in caplog.text
+        assert await what_is_wrong(endpoint, "/") is None
         nursery.cancel_scope.cancel()
 
 
