@@ -54,7 +54,8 @@ class Launcher(Protocol):
 
         Raises:
           StartFailed: it ended, or could not be started, before it was ready.
-          Exception: any, after it was ready: it has crashed.
+          Exception: any, after it was ready: it has crashed. A ``GeneratorExit`` counts as one; every other
+            ``BaseException``, such as ``KeyboardInterrupt``, ends the supervisor once the rest is stopped.
           StillAlive: it could not be ended. Nothing is started in its place before it has gone.
         Cancellation: stops the process, confirms that its whole tree is gone, then raises ``Cancelled``.
         """

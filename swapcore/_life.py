@@ -8,13 +8,28 @@ import attrs
 import trio
 
 from ._effects import Run
-from ._errors import Hung, StartTimeout
+from ._errors import Hung, StartFailed, StartTimeout
 from ._health import what_is_wrong
 from ._launch import Launcher
 from ._logs import ModelLog, Subscription
+from ._raised import can_be_told, repr_of
 from ._spec import Endpoint, ModelSpec
 
 _MAX_EXTENSION = 5.0
+
+
+@attrs.define(eq=False)
+class _Readiness:
+    """The launcher's ``task_status``: takes an endpoint, and remembers that it did."""
+
+    _inner: trio.TaskStatus[Endpoint]
+    reported: bool = False
+
+    def started(self, value: object = None) -> None:
+        if not isinstance(value, Endpoint):
+            raise TypeError(f"task_status.started() takes the Endpoint where it answers, not {value!r}")
+        self._inner.started(value)
+        self.reported = True
 
 
 @attrs.define(eq=False)
@@ -39,7 +54,17 @@ class Life:
         async with trio.open_nursery() as nursery:
 
             async def launch(*, task_status: trio.TaskStatus[Endpoint]) -> None:
-                await self._launch(spec, task_status=task_status)
+                readiness = _Readiness(task_status)
+                try:
+                    await self._launch(spec, task_status=readiness)
+                except BaseException as raised:
+                    if can_be_told(raised):
+                        raise
+                    raise RuntimeError(repr_of(raised)) from raised
+                if not readiness.reported:
+                    # If it was cancelled and kept that to itself, the cancellation is what ended it.
+                    await trio.lowlevel.checkpoint_if_cancelled()
+                    raise StartFailed(spec.id, "its launcher returned without task_status.started()")
                 nursery.cancel_scope.cancel()  # nothing is left to watch
 
             endpoint = await self._start(launch, nursery)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from math import inf
-from typing import Protocol, TypeAlias, cast, runtime_checkable
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import attrs
 import trio
@@ -20,6 +19,7 @@ from ._launch import Launcher
 from ._life import Life
 from ._logs import Logs, writing_to
 from ._planner import SwapPlanner
+from ._raised import as_failure, copy_of, reason_of, repr_of
 from ._scheduler import Scheduler, SchedulingPolicy
 from ._spec import Endpoint, ModelId, ModelSpec
 from ._states import BecameReady, Exited
@@ -169,7 +169,7 @@ class Loop:
         await self.until(gone, partial(self._on_unload, models, drain, gone, runs))
         for run in runs:
             if self._is_current(run) and run.survived is not None:
-                raise copy.copy(run.survived)
+                raise copy_of(run.survived)
 
     async def reconfigure(
         self,
@@ -206,7 +206,8 @@ class Loop:
         if waiter is not None and waiter.on_wait is not None and not waiter.done.is_set():
             try:
                 waiter.on_wait()
-            except Exception:
+            except BaseException as raised:
+                as_failure(raised)
                 logger.exception("on_wait failed for a caller of %s; it waits all the same", ticket.model)
 
     def _on_unload(
@@ -268,8 +269,9 @@ class Loop:
                 )
         except StartFailed as failure:
             error = failure
-        except Exception as failure:
-            error = StartFailed(check.spec.id, f"its check before the start failed: {failure!r}")
+        except BaseException as raised:
+            what = repr_of(as_failure(raised))
+            error = StartFailed(check.spec.id, f"its check before the start failed: {what}")
         with suppress(Closed):
             self.mailbox.post(lambda now: self._apply(self.scheduler.on_checked(check, error, now)))
 
@@ -278,7 +280,8 @@ class Loop:
             return
         try:
             self._on_stopping(model, endpoint)
-        except Exception:
+        except BaseException as raised:
+            as_failure(raised)
             logger.exception("on_stopping failed for %s; it is stopped all the same", model)
 
     async def _live(self, run: Run, scope: trio.CancelScope) -> None:
@@ -295,8 +298,8 @@ class Loop:
                         lambda endpoint: self._report(run, BecameReady(endpoint)),
                         lambda error: self._report_hang(run, error),
                     ).live()
-            except* Exception as group:  # a dead model never takes its siblings along
-                error = _only(group)
+            except* (Exception, GeneratorExit) as group:  # a dead model never takes its siblings along
+                error = as_failure(group)
             finally:
                 del self._scopes[run]
             match error:
@@ -305,7 +308,7 @@ class Loop:
                 case StillAlive():
                     await self._outwait(run, error)
                 case _:
-                    logger.warning("%s", error)
+                    logger.warning("%s: %s", run.model, reason_of(error))
         finally:
             with suppress(Closed):
                 self._report(run, Exited(error))
@@ -319,7 +322,8 @@ class Loop:
             with self._last_waits:
                 await error.wait_gone()
                 logger.info("%s: gone at last", run.model)
-        except Exception:
+        except BaseException as raised:
+            as_failure(raised)
             logger.exception("%s: nobody can tell whether it has gone; taken for gone", run.model)
 
     def _report_hang(self, run: Run, error: Hung) -> None:
@@ -334,11 +338,3 @@ class Loop:
 
 def nothing(now: float) -> None:
     """Happened but time, or a wake-up."""
-
-
-def _only(error: Exception) -> Exception:
-    """Return the one exception in a group of one, however deep; anything else as it is."""
-    if not isinstance(error, ExceptionGroup):
-        return error
-    group = cast("ExceptionGroup[Exception]", error)
-    return _only(group.exceptions[0]) if len(group.exceptions) == 1 else group

@@ -36,6 +36,7 @@ from ._errors import (
 from ._events import Crashed, Event, LeaseGranted, LeaseRefused, StateChanged, SwapCommitted, SwapEnded
 from ._fleet import Fleet
 from ._planner import Refusal, SwapPlan, SwapPlanner
+from ._raised import as_failure, reason_of, repr_of
 from ._restart import RestartWhen
 from ._slot import Drain, Slot, Swap, smoothed
 from ._spec import Endpoint, ModelId, ModelSpec
@@ -140,9 +141,8 @@ class Scheduler:
                     self._became_ready(slot, run, endpoint)
             case Exited(error):
                 before = slot.state
-                self._change(
-                    slot, event, "stopped" if before is ProcState.STOPPING else str(error or "it left")
-                )
+                why = "it left" if error is None else reason_of(error)
+                self._change(slot, event, "stopped" if before is ProcState.STOPPING else why)
                 self._exited(slot, run, before, error)
         return self._take_effects()
 
@@ -410,7 +410,7 @@ class Scheduler:
         """It ended by itself, or could not be started: count it, and tell those who wait why."""
         policy, reason = (
             slot.spec.restart,
-            getattr(error, "reason", None) or str(error or "it ended by itself"),
+            "it ended by itself" if error is None else reason_of(error),
         )
         slot.failures.add(policy, self._now, reason, was_ready=was_ready)
         if not was_ready:
@@ -628,7 +628,8 @@ class Scheduler:
             view = self.fleet.view(self._now, target=waiting, beside=target)
             try:
                 answer = self._planner.evictions(waiting, view)
-            except Exception:
+            except BaseException as raised:
+                as_failure(raised)
                 continue  # it is blamed when it is asked in earnest
             if isinstance(answer, Refusal) or target in answer.evict:
                 return True
@@ -646,8 +647,8 @@ class Scheduler:
                 if answer is None or answer in view.waiting:
                     return answer
                 reason = f"choose_next named {answer!r}, for which nobody waits"
-            except Exception as exc:
-                reason = f"choose_next raised {exc!r}"
+            except BaseException as raised:
+                reason = f"choose_next raised {repr_of(as_failure(raised))}"
             self._blame_planner(view.waiting[0], reason)
         return None
 
@@ -664,8 +665,8 @@ class Scheduler:
                     if not nonsense:
                         return self._unless_pinned(target, plan)
                     reason = f"evictions named {nonsense[0]!r}, which does not run"
-        except Exception as exc:
-            reason = f"evictions raised {exc!r}"
+        except BaseException as raised:
+            reason = f"evictions raised {repr_of(as_failure(raised))}"
         self._blame_planner(target, reason)
         return None
 

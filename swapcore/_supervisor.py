@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager, suppress
 from functools import partial
@@ -20,6 +19,7 @@ from ._launch import Launcher, launch_subprocess
 from ._logs import Logs, ModelLog, OnOutput
 from ._loop import CheckingLauncher, Condition, Loop, OnStopping, Waiter, nothing
 from ._planner import ExclusivePlanner, SwapPlanner
+from ._raised import copy_of
 from ._scheduler import Scheduler, SchedulingPolicy
 from ._slot import Slot
 from ._spec import Endpoint, ModelId, ModelSpec
@@ -127,8 +127,7 @@ class Supervisor:
                     ticket.model, f"not served within {give_up_after:g} s, which is all the caller allowed"
                 )
             if waiter.error is not None:
-                # A copy for each caller: raising one object in several tasks would tangle their tracebacks.
-                raise copy.copy(waiter.error) from waiter.error.__cause__
+                raise copy_of(waiter.error) from waiter.error.__cause__
             assert waiter.endpoint is not None
             yield waiter.endpoint
         finally:  # sync on purpose: must work while cancelled

@@ -15,6 +15,7 @@ PURE = {
     "_events",
     "_fleet",
     "_planner",
+    "_raised",
     "_queue",
     "_restart",
     "_scheduler",
