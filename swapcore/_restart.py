@@ -12,6 +12,7 @@ from collections import deque
 from math import inf
 
 import attrs
+from attrs.validators import ge
 
 
 class RestartWhen(enum.Enum):
@@ -27,15 +28,15 @@ class RestartWhen(enum.Enum):
 
 @attrs.frozen(kw_only=True)
 class RestartPolicy:
-    """Seconds on the trio clock."""
+    """Seconds on the trio clock. Raises ``ValueError`` for a number that makes no sense."""
 
     when: RestartWhen = RestartWhen.ON_DEMAND
-    intensity: int = 3
+    intensity: int = attrs.field(default=3, validator=ge(1))
     """Failures within ``period`` after which nothing is started until the first of them is that old."""
-    period: float = 30.0
-    backoff: float = 1.0
+    period: float = attrs.field(default=30.0, validator=ge(0))
+    backoff: float = attrs.field(default=1.0, validator=ge(0))
     """Pause after the first failed start; twice as long after each further failure within ``period``."""
-    backoff_max: float = 60.0
+    backoff_max: float = attrs.field(default=60.0, validator=ge(0))
 
 
 @attrs.define(eq=False)

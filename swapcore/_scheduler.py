@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence, Set as AbstractSet
 from math import inf
 
 import attrs
+from attrs.validators import ge
 
 from ._effects import Announce, Check, Effect, Grant, Launch, Reject, Run, Stop, Ticket
 from ._errors import (
@@ -45,13 +46,17 @@ from ._states import BecameReady, Exited, ProcEvent, ProcState, StartRequested, 
 
 @attrs.frozen(kw_only=True)
 class SchedulingPolicy:
-    """Bounds on waiting that hold whatever the planner says. Seconds on the trio clock; ``inf``: never."""
+    """Bounds on waiting that hold whatever the planner says. Seconds on the trio clock; ``inf``: never.
 
-    max_wait: float = 120.0
+    Raises:
+      ValueError: one of them is negative, or not a number.
+    """
+
+    max_wait: float = attrs.field(default=120.0, validator=ge(0))
     """A caller that waited so long closes the busy models in its way to new callers."""
-    min_residency: float = 0.0
+    min_residency: float = attrs.field(default=0.0, validator=ge(0))
     """A ready model is not evicted sooner than this, unless a caller is overdue."""
-    max_drain: float = inf
+    max_drain: float = attrs.field(default=inf, validator=ge(0))
     """How long leases may hold up an overdue caller before they are cut."""
 
 

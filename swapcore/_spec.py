@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NewType
 from urllib.parse import SplitResult, urlsplit
 
 import attrs
+from attrs.validators import ge, gt, optional
 
 from ._restart import RestartPolicy
 
@@ -69,13 +70,19 @@ class Endpoint:
 class Liveness:
     """Watching a process that is ready. Seconds on the trio clock; 0 is off."""
 
-    every: float = 0.0
+    every: float = attrs.field(default=0.0, validator=ge(0))  # nan is not, either
     """Pause between probes, each of which asks ``check_path`` and has as long to be answered.
 
     No answer, or one of 500 and above other than 503 (busy), is a hang.
     """
-    silent: float = 0.0
+    silent: float = attrs.field(default=0.0, validator=ge(0))
     """In use for so long without output and without anything for a caller (`Supervisor.heard`): a hang."""
+
+
+def _words(command: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(command, str):  # which would become a word for each letter
+        raise ValueError(f"a command is a sequence of words, and not one text: {command!r}")
+    return tuple(command)
 
 
 _ON_DEMAND = RestartPolicy()
@@ -88,11 +95,14 @@ class ModelSpec:
 
     ``ModelSpec("qwen", ("llama-server", "--port", "5800"), "http://127.0.0.1:5800")``
 
-    Durations are seconds on the trio clock.
+    Durations are seconds on the trio clock; ``math.inf`` is one.
+
+    Raises:
+      ValueError: a number that makes no sense, with the name of its field.
     """
 
     id: ModelId = attrs.field(kw_only=False, converter=ModelId)
-    command: tuple[str, ...] = attrs.field(default=(), kw_only=False, converter=tuple[str, ...])
+    command: tuple[str, ...] = attrs.field(default=(), kw_only=False, converter=_words)
     """Program and arguments, run without a shell; the program is looked up in ``PATH``."""
     url: str = attrs.field(default="", kw_only=False)
     """Where the process will listen, for example ``http://127.0.0.1:5800``."""
@@ -102,24 +112,24 @@ class ModelSpec:
     """Working directory; ``None`` is the supervisor's own."""
     check_path: str | None = "/health"
     """Ready once a GET of this path (after the URL's own path) answers 200; ``None``: ready once spawned."""
-    start_timeout: float = 120.0
+    start_timeout: float = attrs.field(default=120.0, validator=gt(0))
     """How long a start may go on without becoming ready or writing any output, before it is abandoned."""
-    unload_timeout: float = 10.0
+    unload_timeout: float = attrs.field(default=10.0, validator=ge(0))
     """How long a stop may take before the process and its descendants are killed."""
-    stop_command: tuple[str, ...] = attrs.field(default=(), converter=tuple[str, ...])
+    stop_command: tuple[str, ...] = attrs.field(default=(), converter=_words)
     """Run to ask the process to stop, instead of a signal; ``${PID}`` in it becomes the process id."""
-    stop_signal: int = signal.SIGTERM
+    stop_signal: int = attrs.field(default=int(signal.SIGTERM), validator=ge(1))
     """Asks the process, and its group, to stop."""
-    ttl: float | None = None
+    ttl: float | None = attrs.field(default=None, validator=optional(ge(0)))
     """Idle time after which a ready process is stopped; ``None`` keeps it."""
-    concurrency: int | None = None
+    concurrency: int | None = attrs.field(default=None, validator=optional(ge(1)))
     """Leases held at once; further callers wait. ``None`` is no limit."""
-    max_waiting: int | None = None
+    max_waiting: int | None = attrs.field(default=None, validator=optional(ge(0)))
     """Callers in line beyond those that the model would take at once; one more gets `Overloaded`.
 
     ``None`` is no limit. 0, with a ``concurrency`` of 4: at most 4 callers, whether they wait or not.
     """
-    start_timeout_max: float | None = None
+    start_timeout_max: float | None = attrs.field(default=None, validator=optional(gt(0)))
     """While it writes output, a start may take up to this; ``None``: five times ``start_timeout``."""
     liveness: Liveness = _NO_WATCH
     """How a hang is noticed once it is ready."""
