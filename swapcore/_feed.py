@@ -47,22 +47,33 @@ class Subscriber:
 
 
 @attrs.define(eq=False)
+class Recorder:
+    """Has every event in the instant in which it happens, and keeps them all: for tests."""
+
+    events: list[Event] = attrs.field(factory=list[Event], init=False)
+
+    def push(self, event: Event) -> None:
+        self.events.append(event)
+
+    def end(self) -> None:
+        """There will be no more, which nobody waits for."""
+
+
+@attrs.define(eq=False)
 class Feed:
     """Every subscriber gets every event, in order, from its subscription on."""
 
-    _subscribers: set[Subscriber] = attrs.field(factory=set[Subscriber], init=False)
+    _subscribers: set[Subscriber | Recorder] = attrs.field(factory=set[Subscriber | Recorder], init=False)
     _ended: bool = attrs.field(default=False, init=False)
 
     def publish(self, event: Event) -> None:
         for subscriber in self._subscribers:
             subscriber.push(event)
 
-    def add(self) -> Subscriber:
-        subscriber = Subscriber()
+    def add(self, subscriber: Subscriber | Recorder) -> None:
         self._subscribers.add(subscriber)
         if self._ended:
             subscriber.end()
-        return subscriber
 
     def end(self) -> None:
         """Nothing happens any more: those who watch get to the end of what has happened."""
@@ -70,5 +81,5 @@ class Feed:
         for subscriber in self._subscribers:
             subscriber.end()
 
-    def remove(self, subscriber: Subscriber) -> None:
+    def remove(self, subscriber: Subscriber | Recorder) -> None:
         self._subscribers.discard(subscriber)

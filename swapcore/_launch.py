@@ -21,7 +21,7 @@ from ._health import wait_healthy
 from ._logs import current_log
 from ._preflight import is_same_port, preflight
 from ._spec import Endpoint, ModelId, ModelSpec
-from ._stop_ladder import end, has_ended, wait_gone
+from ._stop_ladder import RoomIsBack, end, has_ended, wait_gone
 
 logger = logging.getLogger("swapcore")
 
@@ -71,13 +71,15 @@ class SubprocessLauncher:
     swap, use what `open` gives: it keeps one guardian warm.
     """
 
+    room_is_back: RoomIsBack | None = attrs.field(default=None)
+    """Called once the tree of a process is gone; returns when what it held is free for the next one."""
     _keeps_spare: bool = attrs.field(default=False, init=False)
     _spare: GuardianLink | None = attrs.field(default=None, init=False)
 
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[SubprocessLauncher]:
         """Give a launcher with a warm guardian, for use in the block and its trio run."""
-        warm = SubprocessLauncher()
+        warm = SubprocessLauncher(self.room_is_back)
         warm._keeps_spare = sys.platform != "win32"
         warm._warm_up()
         try:
@@ -107,11 +109,12 @@ class SubprocessLauncher:
                 finally:
                     # The port of one that ended before it was ready may have been somebody else's all along.
                     had_port = was_ready or not guard.run.ended
-                    remains = await end(spec, guard, endpoint if had_port else None)
+                    remains = await end(spec, guard, endpoint if had_port else None, self.room_is_back)
                     guard.close()
         finally:
             if remains is not None:
-                raise StillAlive(spec.id, remains, partial(wait_gone, guard, endpoint))
+                gone = partial(wait_gone, spec, guard, endpoint, self.room_is_back)
+                raise StillAlive(spec.id, remains, gone)
         raise _problem(spec.id, guard.run, was_ready, log.tail(since=place))
 
     def preflight(self, spec: ModelSpec, beside: Sequence[ModelSpec]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Protocol, runtime_checkable
 
 import attrs
 import trio
@@ -16,6 +17,15 @@ from ._raised import can_be_told, repr_of
 from ._spec import Endpoint, ModelSpec
 
 _MAX_EXTENSION = 5.0
+
+
+@runtime_checkable
+class ProbingLauncher(Protocol):
+    """A launcher that can tell better than a GET of ``check_path`` whether its process still works."""
+
+    async def what_is_wrong(self, spec: ModelSpec, endpoint: Endpoint) -> str | None:
+        """Look at a ready process; ``None``: it works. Cancelled when the time for an answer is over."""
+        ...
 
 
 @attrs.define(eq=False)
@@ -69,8 +79,8 @@ class Life:
 
             endpoint = await self._start(launch, nursery)
             self._ready(endpoint)
-            if spec.liveness.every and spec.check_path is not None:
-                nursery.start_soon(self._probe, endpoint, spec.check_path)
+            if spec.liveness.every:
+                nursery.start_soon(self._probe, endpoint)
             if spec.liveness.silent:
                 nursery.start_soon(self._listen)
 
@@ -93,15 +103,21 @@ class Life:
             error.add_note("last output:\n" + "\n".join(lines))
         return error
 
-    async def _probe(self, endpoint: Endpoint, path: str) -> None:
+    async def _probe(self, endpoint: Endpoint) -> None:
         every = self.run.spec.liveness.every
         while True:
             await trio.sleep(every)
             problem: str | None = f"no answer to its health check for {every:g} s"
             with trio.move_on_after(every):
-                problem = await what_is_wrong(endpoint, path)
+                problem = await self._what_is_wrong(endpoint)
             if problem is not None:
                 self._hung(Hung(self.run.model, problem))
+
+    async def _what_is_wrong(self, endpoint: Endpoint) -> str | None:
+        spec = self.run.spec
+        if isinstance(self._launch, ProbingLauncher):
+            return await self._launch.what_is_wrong(spec, endpoint)
+        return None if spec.check_path is None else await what_is_wrong(endpoint, spec.check_path)
 
     async def _listen(self) -> None:
         """Report a hang when it is in use and neither writes output nor has anything for its callers."""

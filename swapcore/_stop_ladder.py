@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import signal
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
 
 import trio
 
@@ -13,6 +15,8 @@ from ._preflight import is_port_taken
 from ._spec import Endpoint, ModelSpec
 
 logger = logging.getLogger("swapcore")
+
+RoomIsBack: TypeAlias = Callable[[ModelSpec], Awaitable[None]]
 
 # After the grace: how long killing may take before it is reported instead of waited for.
 _KILL_BOUND = 5.0
@@ -27,30 +31,43 @@ def has_ended(run: Guarded) -> bool:
     return run.ended
 
 
-async def end(spec: ModelSpec, guard: Guard, endpoint: Endpoint | None) -> str | None:
+async def end(
+    spec: ModelSpec, guard: Guard, endpoint: Endpoint | None, room_is_back: RoomIsBack | None = None
+) -> str | None:
     """End a run, which may have ended by itself: also what a dead leader has left behind must go.
 
     Args:
       endpoint: gone means that nobody answers here, either: a process can escape where no guard sees it.
+      room_is_back: and that this has returned.
     Returns:
       ``None`` once it is gone; or what is left of it 5 s after its grace, in words.
     Cancellation: waits for it.
     """
+    answered = endpoint is not None
     with trio.move_on_after(spec.unload_timeout + _KILL_BOUND, shield=True):
         await _climb(spec, guard)
         if endpoint is not None:
             await _wait_unanswered(endpoint)
+        answered = False
+        if room_is_back is not None:
+            await room_is_back(spec)
         return None
-    if guard.run.gone:
+    if guard.run.gone and answered:
         assert endpoint is not None
         return f"its processes are gone, and something answers at port {endpoint.port} of {endpoint.host}"
+    if guard.run.gone:
+        return "its processes are gone, and what they held has not come back"
     return f"still alive after SIGKILL: processes {guard.survivors()}"
 
 
-async def wait_gone(guard: Guard, endpoint: Endpoint) -> None:
+async def wait_gone(
+    spec: ModelSpec, guard: Guard, endpoint: Endpoint, room_is_back: RoomIsBack | None = None
+) -> None:
     """Block until what `end` could not end has gone by itself. Cancellation: it is left to itself."""
     await guard.wait_gone()
     await _wait_unanswered(endpoint)
+    if room_is_back is not None:
+        await room_is_back(spec)
 
 
 async def _climb(spec: ModelSpec, guard: Guard) -> None:

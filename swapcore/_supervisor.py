@@ -14,6 +14,7 @@ import trio
 from ._effects import Ticket
 from ._errors import Closed, GaveUp, SwapcoreError, UnknownModel
 from ._events import Event
+from ._feed import Subscriber
 from ._fleet import Fleet
 from ._launch import Launcher, launch_subprocess
 from ._logs import Logs, ModelLog, OnOutput
@@ -240,7 +241,8 @@ class Supervisor:
         `EventsMissed` in place of what it was too slow for. The iteration
         ends when the supervisor has.
         """
-        subscriber = self._loop.feed.add()
+        subscriber = Subscriber()
+        self._loop.feed.add(subscriber)
         try:
             async with aclosing(subscriber.events()) as events:
                 yield events

@@ -6,13 +6,18 @@ pytest-trio): an hour of swaps then takes milliseconds, and times are exact.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from math import inf
 
 import attrs
 import trio
 
+from ._events import Event
+from ._feed import Recorder
+from ._logs import current_log
 from ._spec import Endpoint, ModelId, ModelSpec
+from ._supervisor import Supervisor
 
 
 class Livelock(BaseException):
@@ -44,12 +49,19 @@ class FakeServers:
     """From the request to stop until it is gone."""
     crash_after: Mapping[ModelId, float] = attrs.field(factory=dict[ModelId, float])
     """From spawn to a crash, whether it is ready by then or not."""
+    hang_after: Mapping[ModelId, float] = attrs.field(factory=dict[ModelId, float])
+    """From ready until it neither answers a probe nor writes any more; see `Liveness`.
+
+    Until then it writes a line every second.
+    """
     log_limit: int = 1_000
     """Launches before `Livelock` is raised."""
     log: list[tuple[float, str, str]] = attrs.field(factory=list[tuple[float, str, str]], init=False)
-    """What happened: (time, ``spawn`` or ``ready`` or ``exit``, model id)."""
+    """What happened: (time, ``spawn`` or ``ready`` or ``hang`` or ``exit``, model id)."""
     alive: set[str] = attrs.field(factory=set[str], init=False)
     """Ids of the models whose process exists."""
+    hung: set[str] = attrs.field(factory=set[str], init=False)
+    """Those among them that hang."""
     _launches: int = attrs.field(default=0, init=False)
 
     async def __call__(self, spec: ModelSpec, *, task_status: trio.TaskStatus[Endpoint]) -> None:
@@ -63,6 +75,10 @@ class FakeServers:
                 await trio.sleep(self.load_seconds.get(spec.id, 1.0))
                 self._note("ready", spec)
                 task_status.started(Endpoint(spec.url or "http://127.0.0.1:9000"))
+                if spec.id in self.hang_after:
+                    await self._work_for(self.hang_after[spec.id])
+                    self._note("hang", spec)
+                    self.hung.add(spec.id)
                 await trio.sleep_forever()
             raise FakeCrash(f"{spec.id} crashed")
         except trio.Cancelled:
@@ -72,7 +88,37 @@ class FakeServers:
             raise
         finally:
             self.alive.discard(spec.id)
+            self.hung.discard(spec.id)
             self._note("exit", spec)
+
+    async def what_is_wrong(self, spec: ModelSpec, endpoint: Endpoint) -> str | None:
+        """What a probe of a fake process finds: nothing wrong, or no answer at all."""
+        if spec.id in self.hung:
+            await trio.sleep_forever()
+        return None
+
+    async def _work_for(self, seconds: float) -> None:
+        with trio.move_on_after(seconds):
+            while True:
+                current_log().write(b"at work\n")
+                await trio.sleep(1)
 
     def _note(self, what: str, spec: ModelSpec) -> None:
         self.log.append((trio.current_time(), what, spec.id))
+
+
+@contextmanager
+def recorded_events(supervisor: Supervisor) -> Generator[list[Event]]:
+    """Collect what happens from here on, in a list that is up to date at any time::
+
+    with recorded_events(supervisor) as events:
+        await supervisor.load(model)
+    assert [event.after for event in events if isinstance(event, StateChanged)] == [...]
+    """
+    feed = supervisor._loop.feed  # pyright: ignore[reportPrivateUsage]
+    recorder = Recorder()
+    feed.add(recorder)
+    try:
+        yield recorder.events
+    finally:
+        feed.remove(recorder)

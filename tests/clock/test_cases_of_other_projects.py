@@ -367,6 +367,31 @@ async def test_case_16_a_change_of_the_configuration_leaves_unrelated_streams_al
     assert sorted(spawns(servers)) == [A] * 4 + [B, C]
 
 
+async def test_case_17_a_load_that_gets_on_is_not_killed_however_long_it_takes(
+    autojump_clock: MockClock,
+) -> None:
+    """It is slower than its deadline, than its ttl and than the bound on others' waiting."""
+
+    async def launch(spec: ModelSpec, *, task_status: trio.TaskStatus[Endpoint]) -> None:
+        for part in range(40):
+            swapcore.current_log().write(b"loaded %d of 40 parts\n" % part)
+            await trio.sleep(5)
+        task_status.started(Endpoint("http://127.0.0.1:1"))
+        await trio.sleep_forever()
+
+    specs = [ModelSpec(A, start_timeout=15, start_timeout_max=3600, ttl=10), ModelSpec(B)]
+    visits = list[Visit]()
+    policy = SchedulingPolicy(max_wait=60)
+    async with swapcore.open_supervisor(specs, launch=launch, policy=policy) as supervisor:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(visit, supervisor, A, 1, visits)
+            await trio.sleep(1)
+            nursery.start_soon(visit, supervisor, B, 1, visits)
+        a, b = visits
+        assert a.waited == pytest.approx(200)
+        assert b.waited == pytest.approx(400), "one second after, and another load of 200 s"
+
+
 async def test_case_18_when_all_are_pinned_another_model_is_refused_at_once(
     autojump_clock: MockClock,
 ) -> None:

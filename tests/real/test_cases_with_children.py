@@ -19,6 +19,7 @@ import swapcore
 from swapcore import ModelId, ModelSpec, ProcState, Supervisor
 from swapcore._guardian import process, processes
 from swapcore.planners import LruPlanner
+from swapcore.testing import recorded_events
 
 A, B, C = ModelId("a"), ModelId("b"), ModelId("c")
 TESTS = Path(__file__).parents[1]
@@ -63,6 +64,7 @@ sys.path[:0] = [{str(TESTS.parent)!r}]
 import ast, trio
 from swapcore import ModelSpec, open_supervisor
 from swapcore.planners import LruPlanner
+from swapcore.testing import recorded_events
 
 async def main():
     specs = [ModelSpec(**fields) for fields in ast.literal_eval(sys.argv[1])]
@@ -192,6 +194,86 @@ async def test_case_12_g24_gone_does_not_wait_for_an_output_that_somebody_else_h
                 await supervisor.load(A)
         finally:
             os.close(held)
+
+
+# -- case 13 -------------------------------------------------------------------------------------------
+
+
+async def test_case_13_a_model_whose_health_check_answers_and_which_does_nothing_is_found_out(
+    children: Children,
+) -> None:
+    """What a hung device driver looks like: the web server lives, and no request ever gets anywhere."""
+    liveness = swapcore.Liveness(every=0.2, silent=0.8)
+    spec = model(children, A, SERVE, check_path="/health", liveness=liveness)
+    with trio.fail_after(15):
+        async with swapcore.open_supervisor([spec]) as supervisor, supervisor.events() as events:
+            async with supervisor.lease(A):
+                hung = children.alive()
+                async for event in events:
+                    if isinstance(event, swapcore.Crashed):
+                        assert str(event.error) == "a: in use, and silent for 0.8 s"
+                        break
+            await supervisor.load(A)
+            assert set(children.alive()).isdisjoint(hung)
+
+
+# -- case 14 -------------------------------------------------------------------------------------------
+
+
+@attrs.define
+class Device:
+    """Stands in for a graphics card that gives memory back some time after the process has gone."""
+
+    late: float
+    asked: int = 0
+
+    async def memory_is_back(self, spec: ModelSpec) -> None:
+        self.asked += 1
+        await trio.sleep(self.late)
+
+
+async def test_case_14_the_next_start_waits_for_memory_that_comes_back_late(children: Children) -> None:
+    device = Device(late=0.7)
+    specs = [model(children, name, SERVE, check_path="/") for name in (A, B)]
+    launch = swapcore.SubprocessLauncher(device.memory_is_back)
+    with trio.fail_after(15):
+        async with swapcore.open_supervisor(specs, launch=launch) as supervisor:
+            with recorded_events(supervisor) as events:
+                await supervisor.load(A)
+                await supervisor.load(B)
+            assert device.asked == 1
+    states = [event for event in events if isinstance(event, swapcore.StateChanged)]
+    stopping, stopped = (
+        next(event.at for event in states if event.model == A and event.after is state)
+        for state in (ProcState.STOPPING, ProcState.STOPPED)
+    )
+    starting = next(event.at for event in states if event.model == B and event.after is ProcState.STARTING)
+    assert starting >= stopped >= stopping + device.late
+
+
+async def test_case_14_memory_that_does_not_come_back_fails_the_swap_and_is_waited_for(
+    children: Children, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("swapcore._stop_ladder._KILL_BOUND", 0.3)
+    back = trio.Event()
+
+    async def memory_is_back(spec: ModelSpec) -> None:
+        await back.wait()
+
+    specs = [model(children, name, SERVE, check_path="/", unload_timeout=0.5) for name in (A, B)]
+    launch = swapcore.SubprocessLauncher(memory_is_back)
+    with trio.fail_after(15):
+        async with swapcore.open_supervisor(specs, launch=launch) as supervisor:
+            await supervisor.load(A)
+            with pytest.raises(swapcore.StartFailed, match="what they held has not come back"):
+                await supervisor.load(B)
+            assert supervisor.state_of(A) is ProcState.STOPPING
+            back.set()
+            async with supervisor.events() as events:
+                async for event in events:
+                    if isinstance(event, swapcore.StateChanged) and event.after is ProcState.STOPPED:
+                        break
+            await supervisor.load(B)
 
 
 # -- case 20 -------------------------------------------------------------------------------------------
