@@ -30,7 +30,19 @@ from .config import (
     to_specs,
     unsupported,
 )
-from .http import Drain, Front, UpstreamPool, bind, create_app, serve_http, url_of
+from .http import (
+    CurrentState,
+    Drain,
+    EventHub,
+    Front,
+    Live,
+    LogNews,
+    UpstreamPool,
+    bind,
+    create_app,
+    serve_http,
+    url_of,
+)
 from .logs import ServerLogs, open_server_logs
 from .reload import Look, Reloader, Reloads, look, summary, watch
 
@@ -159,9 +171,13 @@ class _Server:
                 watching.cancel_scope.cancel()
 
     async def _serve_until_stopped(self, supervisor: Supervisor, shutdown: Shutdown) -> None:
-        drain = Drain()
-        app = create_app(supervisor, self._loaded.config, self._pool, reloads=self._reloads)
-        async with trio.open_nursery() as nursery:
+        drain, hub, config = Drain(), EventHub(), self._loaded.config
+        self._logs.on_write = LogNews(hub)
+        state = CurrentState(hub, supervisor, config)
+        live = Live(self._logs, state, drain.stop)
+        app = create_app(supervisor, config, self._pool, reloads=self._reloads, live=live)
+        async with supervisor.events() as events, trio.open_nursery() as nursery:
+            nursery.start_soon(state.follow, events)
 
             async def serve_to_the_end(*, task_status: trio.TaskStatus[None]) -> None:
                 await serve_http(app, self._sockets, drain=drain, task_status=task_status)
@@ -174,7 +190,7 @@ class _Server:
             if self._announce is not None:
                 self._announce(urls)
             async with trio.open_nursery() as until_stopped:
-                until_stopped.start_soon(self._follow_edits, supervisor, app)
+                until_stopped.start_soon(self._follow_edits, supervisor, app, state)
                 until_stopped.start_soon(app.pages.prepare)  # not before: this is what makes a start slow
                 await shutdown.asked.wait()
                 until_stopped.cancel_scope.cancel()
@@ -186,7 +202,7 @@ class _Server:
                 await shutdown.hurried.wait()
             drain.cut.set()
 
-    async def _follow_edits(self, supervisor: Supervisor, app: Front) -> None:
+    async def _follow_edits(self, supervisor: Supervisor, app: Front, state: CurrentState) -> None:
         """Preload, watch the sources and reload, until cancelled."""
         async with trio.open_nursery() as nursery:
             wanted = self._loaded.config.hooks.on_startup.preload
@@ -203,7 +219,7 @@ class _Server:
                 planner=self._planner,
                 fleet=supervisor,
                 prepare=app.prepare,
-                followers=[partial(_apply_to_logs, self._logs)],
+                followers=[partial(_apply_to_logs, self._logs), state.use],
                 want=lambda models: nursery.start_soon(preload, supervisor, models),
                 more_warnings=_not_yet,
                 only_at_start=ONLY_AT_START,

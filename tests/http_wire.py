@@ -13,8 +13,8 @@ import trio
 from hypercorn.typing import ASGIFramework
 
 from swapcli.config import Configuration, ModelConfig
-from swapcli.http import Drain, ServerLimits, UpstreamPool, create_app, serve_http
-from swapcore import Endpoint, ModelId, ProcState, UnknownModel
+from swapcli.http import Drain, Live, ServerLimits, UpstreamPool, create_app, serve_http
+from swapcore import Endpoint, ModelId, ModelLog, ProcState, UnknownModel
 
 PATIENCE = 5.0
 """Seconds after which a wait in a test has failed."""
@@ -308,6 +308,7 @@ class StubFleet:
     """Raised by the next leases of a model, one each."""
     states: dict[str, ProcState] = attrs.field(factory=dict[str, ProcState])
     leases: list[str] = attrs.field(factory=list[str])
+    logs: dict[str, ModelLog] = attrs.field(factory=dict[str, ModelLog])
     held: int = 0
     calls: list[tuple[str, ...]] = attrs.field(factory=list[tuple[str, ...]])
 
@@ -332,6 +333,9 @@ class StubFleet:
         async with self.lease(model):
             self.calls.append(("load", model))
 
+    def log(self, model: ModelId) -> ModelLog:
+        return self.logs.setdefault(model, ModelLog())
+
     def heard(self, model: ModelId) -> None:
         pass
 
@@ -347,6 +351,7 @@ class Rig:
     server: Server
     pool: UpstreamPool
     fleet: StubFleet
+    live: Live
 
     async def ask(self, method: str, path: str, *headers: str, body: bytes | None = None) -> Reply:
         """Ask on a connection of its own."""
@@ -371,9 +376,10 @@ async def rig(
         config = Configuration(models={name: ModelConfig() for name in names})
     pool = UpstreamPool()
     fleet = StubFleet(dict(zip(config.models, endpoints, strict=False)))
-    app = create_app(fleet, config, pool, limits=limits or ServerLimits())
+    live = Live.of_nothing(fleet, config)
+    app = create_app(fleet, config, pool, live=live, limits=limits or ServerLimits())
     async with serving(app, limits) as server:
         try:
-            yield Rig(server, pool, fleet)
+            yield Rig(server, pool, fleet, live)
         finally:
             pool.close_all()

@@ -1,8 +1,11 @@
 """The HTTP side: a front that finds out who answers, a relay to the models, the server around both."""
 
+from .current_state import CurrentState as CurrentState, LogNews as LogNews
+from .event_hub import EventHub as EventHub
 from .front import Front as Front, create_app as create_app
 from .hypercorn_glue import Drain as Drain, serve_http as serve_http
 from .listening import bind as bind, url_of as url_of
+from .live_answers import Live as Live
 from .routes import ROUTES as ROUTES, Route as Route
 from .server_limits import ServerLimits as ServerLimits
 from .upstream_pool import UpstreamPool as UpstreamPool

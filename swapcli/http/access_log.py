@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 
 from .exchange import Exchange
 
@@ -14,6 +15,7 @@ _NOT_LOGGED = ("/wol-health", "/api/performance", "/metrics")
 CLIENT_CLOSED_REQUEST = 499
 """Status in the log of a request whose client left before it was answered; nginx made it known."""
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _UNITS = ((1, "ns", 0), (1_000, "µs", 3), (1_000_000, "ms", 6), (1_000_000_000, "s", 9))
 
 
@@ -25,15 +27,20 @@ def log_request(exchange: Exchange, seconds: float) -> None:
     version = exchange.scope["http_version"]
     access_log.info(
         'Request %s "%s %s HTTP/%s" %d %d "%s" %s',
-        remote_ip(exchange),
+        _on_one_line(remote_ip(exchange)),
         exchange.method,
-        path,
+        _on_one_line(path),
         "2.0" if version == "2" else version,
         exchange.status or CLIENT_CLOSED_REQUEST,
         exchange.body_bytes,
-        exchange.header(b"user-agent"),
+        _on_one_line(exchange.header(b"user-agent")),
         go_duration(seconds),
     )
+
+
+def _on_one_line(text: str) -> str:
+    """Return what a client sent so that it can neither begin another line nor talk to a terminal."""
+    return text if text.isprintable() else _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
 def remote_ip(exchange: Exchange) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
-from swapcore import Endpoint, ModelId, ProcState
+from swapcore import Endpoint, ModelId, ModelLog, ProcState
 
 
 class Fleet(Protocol):
@@ -14,6 +14,8 @@ class Fleet(Protocol):
     def lease(self, model: ModelId, *, priority: int = 0) -> AbstractAsyncContextManager[Endpoint]: ...
 
     def state_of(self, model: ModelId) -> ProcState: ...
+
+    def log(self, model: ModelId) -> ModelLog: ...
 
     def heard(self, model: ModelId) -> None: ...
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
 
 import attrs
 import trio
@@ -27,6 +28,7 @@ from .error_answers import BODY_TOO_SLOW, INTERNAL, UNAUTHORIZED, ErrorAnswer, b
 from .exchange import BodyTooLarge, BodyTooSlow, ClientGone, Exchange
 from .fleet import Fleet
 from .late_pages import LatePages
+from .live_answers import Live, LiveAnswers
 from .model_requests import ModelRequests
 from .routes import ROUTES, BadPath, Found, NotFound, Redirect, RouteTable, WrongMethod
 from .server_limits import ServerLimits
@@ -37,6 +39,7 @@ log = logging.getLogger("swapcli.http")
 _PLAIN = [(b"Content-Type", b"text/plain; charset=utf-8"), (b"X-Content-Type-Options", b"nosniff")]
 _ORIGIN = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
 _DEFAULT_LIMITS = ServerLimits()
+_LiveAnswer: TypeAlias = Callable[[Exchange, str], Awaitable[ErrorAnswer | None]]
 
 
 def create_app(
@@ -46,6 +49,7 @@ def create_app(
     *,
     limits: ServerLimits = _DEFAULT_LIMITS,
     reloads: Reloads | None = None,
+    live: Live | None = None,
 ) -> Front:
     """Return the ASGI application that serves ``config``'s models.
 
@@ -53,8 +57,10 @@ def create_app(
       fleet: the supervisor of those models; its ``on_stopping`` must close the pool's connections.
       pool: connections to the models' processes. The caller closes it at the end.
       reloads: where requests for a reload go; without it there are none.
+      live: what logs and events are taken from, which the caller feeds; without it there are none.
     """
     reload_requests = reloads or Reloads()
+    heard = live or Live.of_nothing(fleet, config)
 
     def make_site(config: Configuration) -> Site:
         def make_pages() -> ASGIFramework:
@@ -62,7 +68,12 @@ def create_app(
 
             return create_pages(fleet, config, reload_requests)
 
-        return Site(ModelRequests(fleet, pool, config), LatePages(make_pages), config.api_keys)
+        return Site(
+            ModelRequests(fleet, pool, config),
+            LatePages(make_pages),
+            LiveAnswers(heard, fleet, config),
+            config.api_keys,
+        )
 
     return Front(make_site, make_site(config), limits)
 
@@ -73,6 +84,7 @@ class Site:
 
     models: ModelRequests
     pages: LatePages
+    live: LiveAnswers
     api_keys: tuple[str, ...]
 
 
@@ -177,6 +189,9 @@ class Front:
         if route.text is not None:
             await exchange.reply(200, _PLAIN[:1], route.text)
             return None
+        if route.live:
+            answer: _LiveAnswer = getattr(site.live, route.live)
+            return await answer(exchange, found.rest)
         if not route.page:
             return await site.models.serve(exchange, route)
         scope = exchange.scope.copy()

@@ -83,7 +83,7 @@ class _Record:
             "name": model.name.strip(),
             "description": model.description.strip(),
             "architecture": _architecture(can.inputs, can.outputs),
-            "capabilities": _flags(model),
+            "capabilities": capability_flags(model),
             "supported_parameters": ["tools", "tool_choice"] if can.tools else [],
             "context_length": max(can.context, 0),
             "meta": meta,
@@ -105,7 +105,8 @@ def _architecture(inputs: Iterable[str], outputs: Iterable[str]) -> dict[str, An
     return found
 
 
-def _flags(model: ModelConfig) -> dict[str, bool]:
+def capability_flags(model: ModelConfig) -> dict[str, bool]:
+    """Return what *model* is good for, by the words that web pages know."""
     can = model.capabilities
     reads, produces = set(can.inputs), set(can.outputs)
     flags = {

@@ -22,6 +22,8 @@ class Route:
     pattern: str
     page: str = ""
     """Name of the view in `pages.Pages` that answers; empty: the model that the request names."""
+    live: str = ""
+    """Name of the method of `live_answers.LiveAnswers` that answers."""
     text: bytes | None = None
     """The whole answer, for what must work before, and without, anything else."""
     needs_key: bool = True
@@ -30,7 +32,7 @@ class Route:
     @property
     def is_ours(self) -> bool:
         """This server answers it itself."""
-        return bool(self.page) or self.text is not None
+        return bool(self.page) or bool(self.live) or self.text is not None
 
     @property
     def prefix(self) -> str:
@@ -102,6 +104,10 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/api/models/load/{rest...}", "load_one"),
     Route("POST", "/api/reload", "reload"),
     Route("GET", "/api/version", "version"),
+    Route("GET", "/api/events", live="events"),
+    Route("GET", "/logs", live="logs"),
+    Route("GET", "/logs/stream", live="log_stream"),
+    Route("GET", "/logs/stream/{rest...}", live="log_stream"),
 )
 """Every route there is. A route that is not documented fails a test."""
 

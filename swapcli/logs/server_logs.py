@@ -48,6 +48,11 @@ class ServerLogs:
     _printed: frozenset[Source] = attrs.field(default=_PRINTED["proxy"], init=False)
     _token: trio.lowlevel.TrioToken | None = attrs.field(default=None, init=False)
 
+    @classmethod
+    def unprinted(cls) -> ServerLogs:
+        """Return logs that no logger writes to and nobody prints."""
+        return cls(LineFormat(), None)
+
     def apply(self, *, level: str, time_format: str, to_stdout: str) -> None:
         """Act on ``logLevel``, ``logTimeFormat`` and ``logToStdout``, from the next line on."""
         self._format.time_format = time_format

@@ -197,6 +197,15 @@ async def test_h203_one_line_for_each_request(caplog: pytest.LogCaptureFixture) 
     ]
 
 
+async def test_a_client_cannot_write_lines_of_its_own(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "swapcli.access")
+    async with rig() as served:
+        await served.ask("GET", "/a%0A[INFO]%20lie%1b[2J%C2%9B", "X-Real-IP: é\x9b")
+    assert (
+        'Request é\\x9b "GET /a\\x0a[INFO] lie\\x1b[2J\\x9b HTTP/1.1" 404' in caplog.records[0].getMessage()
+    )
+
+
 async def test_a_client_that_left_unanswered_is_logged_as_499(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "swapcli.access")
     asked = trio.Event()
