@@ -5,6 +5,8 @@ from collections.abc import Generator
 import pytest
 from real_children import Children
 
+pytest_plugins = ["rule_report"]
+
 
 @pytest.fixture
 def children() -> Generator[Children]:
