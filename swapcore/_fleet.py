@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set as AbstractSet
+from collections.abc import Callable, Iterator, Mapping, Set as AbstractSet
+from itertools import chain, takewhile
 from math import inf
 
 import attrs
@@ -28,9 +29,9 @@ class Fleet:
     """Changes with the set of models that run or are committed to."""
 
     @classmethod
-    def of(cls, specs: Mapping[ModelId, ModelSpec], max_wait: float) -> Fleet:
+    def of(cls, specs: Mapping[ModelId, ModelSpec], max_wait: float, leeway: float) -> Fleet:
         slots = {model: Slot(spec, spec.pinned) for model, spec in specs.items()}
-        return cls(slots, WaitingQueue(max_wait))
+        return cls(slots, WaitingQueue(max_wait, leeway))
 
     def run_of(self, model: ModelId) -> Run | None:
         """The current life of *model*'s process; ``None`` while it is stopped, or unknown."""
@@ -75,7 +76,7 @@ class Fleet:
 
         return FleetView(
             running=running,
-            waiting=LazySequence(lambda: filter(asks, self.queue.models()), asks),
+            waiting=LazySequence(lambda: self._in_time(asks, now), asks),
             overdue=LazySequence(
                 lambda: filter(asks, self.queue.overdue_models()),
                 lambda model: self.queue.is_overdue(model) and asks(model),
@@ -88,16 +89,16 @@ class Fleet:
     def model_view(self, model: ModelId, now: float) -> ModelView:
         slot, run = self.slots[model], self.slots[model].run
         idle = run is not None and slot.state is ProcState.READY and run.leases == 0
-        waiting = self.queue.tickets(model)
+        waiting = self.queue.count(model)
         return ModelView(
             model,
             state=slot.state,
             pinned=slot.pinned,
             leases=slot.leases,
             stuck=run is not None and run.survived is not None,
-            waiting=len(waiting),
+            waiting=waiting,
             oldest_wait=now - self.queue.oldest_arrival(model) if waiting else 0.0,
-            priority=max((ticket.priority for ticket in waiting), default=0),
+            priority=self.queue.highest_priority(model),
             idle_for=now - run.idle_since if run is not None and idle else None,
             load_seconds=slot.load_seconds,
             stop_seconds=slot.stop_seconds,
@@ -112,6 +113,47 @@ class Fleet:
             return inf
         return run.idle_since + ttl
 
+    def awaited_until(self, idle: Slot, target: Slot, now: float) -> float:
+        """Until when *idle* had better wait for callers of its own than make room for *target*.
+
+        In the past if it had not, or once somebody has waited for as long as the leeway.
+        """
+        run = idle.run
+        patience = self.queue.oldest_arrival() + self.queue.leeway
+        if run is None or patience <= now:
+            return -inf
+        away = (idle.stop_seconds or 0.0) + (target.turn_seconds or 0.0) + (idle.load_seconds or 0.0)
+        worth = idle.returns.worth_waiting(
+            now - run.idle_since, others=len(self.queue), away=away, service=idle.service_seconds or 0.0
+        )
+        return min(run.idle_since + worth, patience)
+
+    def _in_time(self, asks: Callable[[ModelId], bool], now: float) -> Iterator[ModelId]:
+        """Models in line by their place, but nobody takes a turn that makes another's caller overdue."""
+        line = filter(asks, self.queue.models())
+        front = next(line, None)
+        if front is None:
+            return
+        late = self.queue.would_be_late(front, now)
+        if late is not None and late != front and asks(late):
+            yield late
+        yield front
+        yield from (model for model in line if model != late)
+
+    def order_of_service(self, now: float) -> Iterator[ModelId]:
+        """Models with somebody in line, as they will be served if nothing new happens: the first is next."""
+        seen: set[ModelId] = set()
+        for model in chain(filter(self.queue.__contains__, self.swaps), self.queue.overdue_models()):
+            if model not in seen:
+                seen.add(model)
+                yield model
+        yield from self._in_time(lambda model: model not in seen, now)
+
+    def position(self, ticket: Ticket, now: float) -> int:
+        """How many are ahead of *ticket*, which waits, plus one: a model's callers are served as a whole."""
+        ahead = takewhile(lambda model: model != ticket.model, self.order_of_service(now))
+        return sum(map(self.queue.count, ahead)) + self.queue.place_in_line(ticket) + 1
+
     def estimate(self, ticket: Ticket, now: float) -> float | None:
         """Seconds until *ticket* is granted, from what loads, stops and leases took so far.
 
@@ -119,7 +161,7 @@ class Fleet:
         models ahead are served one after the other.
         """
         total = 0.0
-        for model in self.queue.models():
+        for model in self.order_of_service(now):
             mine = model == ticket.model
             slot = self.slots[model]
             if slot.state is ProcState.READY:

@@ -49,7 +49,7 @@ class SwapPlanner(Protocol):
 
         Asked again, with that model in ``view.promised``, until the answer is
         ``None``. The default is whoever waited longer than ``max_wait``, then
-        the best claim.
+        the first in line.
         """
         for model in view.overdue:
             return model

@@ -54,10 +54,21 @@ class SchedulingPolicy:
 
     max_wait: float = attrs.field(default=120.0, validator=ge(0))
     """A caller that waited so long closes the busy models in its way to new callers."""
+    leeway: float = attrs.field(default=60.0, validator=ge(0))
+    """What a caller may lose to an order that is better for all, at most half of ``max_wait``.
+
+    Those whose model takes less time for each of them go ahead of it, and an idle
+    model in its way stays while callers of that are likely to be back. 0: first come,
+    first served.
+    """
     min_residency: float = attrs.field(default=0.0, validator=ge(0))
     """A ready model is not evicted sooner than this, unless a caller is overdue."""
     max_drain: float = attrs.field(default=inf, validator=ge(0))
     """How long leases may hold up an overdue caller before they are cut."""
+
+    @property
+    def usable_leeway(self) -> float:
+        return min(self.leeway, self.max_wait / 2)
 
 
 @attrs.define(eq=False)
@@ -87,7 +98,7 @@ class Scheduler:
         *,
         checks: bool = False,
     ) -> Scheduler:
-        return cls(planner, policy, Fleet.of(specs, policy.max_wait), checks)
+        return cls(planner, policy, Fleet.of(specs, policy.max_wait, policy.usable_leeway), checks)
 
     @property
     def is_finished(self) -> bool:
@@ -234,6 +245,7 @@ class Scheduler:
         if policy is not None:
             self._policy = policy
             self.fleet.queue.max_wait = policy.max_wait
+            self.fleet.queue.leeway = policy.usable_leeway
         slots = self.fleet.slots
         for model, slot in list(slots.items()):
             if model not in specs:
@@ -298,7 +310,8 @@ class Scheduler:
         ticket.sequence = self._sequence = self._sequence + 1
         queue = self.fleet.queue
         newly_wanted = ticket.model not in queue
-        queue.add(ticket)
+        slot.returns.asked_for(self._now)
+        queue.add(ticket, slot.turn_seconds)
         self._serve(slot)
         if ticket.run is not None or ticket.model not in queue:
             return  # granted, or turned away
@@ -375,6 +388,8 @@ class Scheduler:
 
     def _became_idle(self, slot: Slot, run: Run) -> None:
         run.idle_since = self._now
+        if slot.id not in self.fleet.queue:
+            slot.returns.went_idle(self._now)
         if slot.drain is not None:
             self._stop(slot, slot.drain.reason)
         self._arm(slot)
@@ -446,7 +461,7 @@ class Scheduler:
             ticket = Ticket(
                 slot.id, slot.spec.priority, automatic=True, arrived_at=self._now, sequence=self._sequence
             )
-            self.fleet.queue.add(ticket)
+            self.fleet.queue.add(ticket, slot.turn_seconds)
 
     def _end_run(self, slot: Slot, drain: Drain, limit: float) -> None:
         """Stop the process, at once or when its leases have ended, within *limit* seconds."""
@@ -535,7 +550,7 @@ class Scheduler:
             self._turn_away(target, self._no_room(target, survivor))
             return
         overdue = self.fleet.queue.is_overdue(target)
-        obstacles = [m for m in plan.evict if not self._may_go(self.fleet.slots[m], promised, overdue)]
+        obstacles = [m for m in plan.evict if not self._may_go(self.fleet.slots[m], promised, slot)]
         if obstacles:
             slot.check = None
             if overdue:
@@ -611,7 +626,7 @@ class Scheduler:
         stop, load = cleared - swap.committed_at, self._now - cleared
         self._announce(SwapEnded(self._now, target, swap.evicted, swap.reason, stop, load, error))
 
-    def _may_go(self, slot: Slot, promised: AbstractSet[ModelId], overdue: bool) -> bool:
+    def _may_go(self, slot: Slot, promised: AbstractSet[ModelId], target: Slot) -> bool:
         if slot.id in promised:
             return False  # else two callers would take turns stopping each other's model
         run = slot.run
@@ -619,8 +634,10 @@ class Scheduler:
             return True
         if run.leases:
             return False
-        if slot.state is ProcState.READY and not overdue:
-            resident_until = run.ready_at + self._policy.min_residency
+        if slot.state is ProcState.READY and not self.fleet.queue.is_overdue(target.id):
+            resident_until = max(
+                run.ready_at + self._policy.min_residency, self.fleet.awaited_until(slot, target, self._now)
+            )
             if resident_until > self._now:
                 self._wake_at(resident_until, slot.id)
                 return False

@@ -8,6 +8,7 @@ import attrs
 
 from ._effects import Check, Run
 from ._restart import FailureRecord
+from ._returns import Returns
 from ._spec import Endpoint, ModelId, ModelSpec
 from ._states import ProcState
 
@@ -55,6 +56,7 @@ class Slot:
     starts: int = 0
     granted: int = 0
     crashes: int = 0
+    returns: Returns = attrs.field(factory=Returns)
 
     @property
     def id(self) -> ModelId:
@@ -63,6 +65,13 @@ class Slot:
     @property
     def leases(self) -> int:
         return self.run.leases if self.run is not None else 0
+
+    @property
+    def turn_seconds(self) -> float | None:
+        """What a turn of it takes: loading, one lease, stopping. ``None`` before the first load."""
+        if self.load_seconds is None:
+            return None
+        return self.load_seconds + (self.service_seconds or 0.0) + (self.stop_seconds or 0.0)
 
 
 @attrs.define(eq=False)

@@ -57,7 +57,9 @@ class Waiting:
     @property
     def position(self) -> int | None:
         """1 is next; ``None``: not in line any more."""
-        return self._fleet.queue.position(self._ticket) if self._ticket in self._fleet.queue else None
+        if self._ticket not in self._fleet.queue:
+            return None
+        return self._fleet.position(self._ticket, trio.current_time())
 
     @property
     def estimate(self) -> float | None:

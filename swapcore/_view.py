@@ -52,9 +52,11 @@ class FleetView:
     running: Sequence[ModelId] = ()
     """Models whose process is not stopped, and those with a committed start; longest running first."""
     waiting: Sequence[ModelId] = ()
-    """Models that callers wait for and nothing is being done for yet; the best claim first.
+    """Models that callers wait for and nothing is being done for yet; the first in line first.
 
-    A claim is the time of arrival, moved ahead by 30 s for each step of priority.
+    A model's place is the arrival of its first caller, 30 s earlier for each step of
+    priority, and later by what a turn of it would take for each of its callers, within
+    `SchedulingPolicy.leeway`.
     """
     overdue: Sequence[ModelId] = ()
     """Those among them with a caller that has waited for ``max_wait`` or more; the longest wait first."""

@@ -7,7 +7,7 @@ always hold, so any history it plays is a test.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from math import inf
 from random import Random
@@ -44,6 +44,8 @@ class Caller:
     left: bool = False
     granted_at: float | None = None
     error: Exception | None = None
+    then: Callable[[], None] | None = None
+    """What it does next."""
 
 
 @attrs.define(eq=False)
@@ -53,7 +55,8 @@ class Simulation:
     specs: Sequence[ModelSpec]
     planner: SwapPlanner
     policy: SchedulingPolicy = attrs.field(factory=SchedulingPolicy)
-    load_seconds: float = 5.0
+    load_seconds: float | Mapping[ModelId, float] = 5.0
+    """Of all models, or of each."""
     stop_seconds: float = 1.0
     crash_after: Callable[[Run], float] = lambda run: inf
     """When a run ends by itself, counted from its launch."""
@@ -80,9 +83,16 @@ class Simulation:
     # -- what callers do ---------------------------------------------------------
 
     def call_at(
-        self, when: float, model: ModelId, *, hold: float, patience: float = inf, priority: int = 0
+        self,
+        when: float,
+        model: ModelId,
+        *,
+        hold: float,
+        patience: float = inf,
+        priority: int = 0,
+        then: Callable[[], None] | None = None,
     ) -> Caller:
-        caller = Caller(Ticket(model, priority), hold, when)
+        caller = Caller(Ticket(model, priority), hold, when, then=then)
 
         def arrive() -> Sequence[Effect]:
             self.callers[caller.ticket] = caller
@@ -124,6 +134,9 @@ class Simulation:
 
     # -- what processes do -------------------------------------------------------
 
+    def _load_seconds_of(self, model: ModelId) -> float:
+        return self.load_seconds[model] if isinstance(self.load_seconds, Mapping) else self.load_seconds
+
     def _apply(self, effects: Sequence[Effect]) -> None:
         self.events += 1
         for effect in effects:
@@ -131,7 +144,7 @@ class Simulation:
                 case Launch(run):
                     self._check_launch(run)
                     self._alive[run] = True
-                    self._at(self.now + self.load_seconds, partial(self._ready, run))
+                    self._at(self.now + self._load_seconds_of(run.model), partial(self._ready, run))
                     if (life := self.crash_after(run)) < inf:
                         crash = RuntimeError("crashed")
                         self._at(self.now + life, partial(self._end_of_life, run, crash))
@@ -196,6 +209,8 @@ class Simulation:
         caller.left = True
         del self.callers[caller.ticket]
         self.finished.append(caller)
+        if caller.then is not None:
+            caller.then()
         return self.scheduler.on_release(caller.ticket, self.now)
 
     # -- what must always hold ---------------------------------------------------

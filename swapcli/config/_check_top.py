@@ -58,6 +58,7 @@ def _fifo(fifo: Fifo) -> Iterator[Finding]:
     path = ("routing", "scheduler", "settings", "fifo")
     for key, value in (
         ("maxWait", fifo.max_wait),
+        ("leeway", fifo.leeway),
         ("minResidency", fifo.min_residency),
         ("maxDrain", fifo.max_drain),
     ):

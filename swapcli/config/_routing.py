@@ -90,6 +90,13 @@ class Fifo:
             "Seconds after which a waiting request closes the running models to new ones; 0: never. Ours."
         ),
     )
+    leeway: float = attrs.field(
+        default=60,
+        metadata=yaml(
+            "Seconds that a request may lose to an order that is better for all; 0: first come, first "
+            "served. Ours."
+        ),
+    )
     min_residency: float = attrs.field(
         default=0,
         metadata=yaml("Seconds that a model stays at least before it is stopped for another. Ours."),

@@ -52,6 +52,7 @@ def scheduling_policy(config: Configuration) -> SchedulingPolicy:
     settings = config.routing.scheduler.settings.fifo
     return SchedulingPolicy(
         max_wait=settings.max_wait or inf,
+        leeway=settings.leeway,
         min_residency=settings.min_residency,
         max_drain=settings.max_drain or inf,
     )

@@ -12,7 +12,7 @@ from importlib import import_module
 from rich.console import Console
 from table import Row, show
 
-PARTS = ("start", "swap", "relay", "scheduler", "configuration")
+PARTS = ("start", "swap", "relay", "scheduler", "order", "configuration")
 
 
 def main() -> int:

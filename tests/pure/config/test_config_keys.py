@@ -329,7 +329,7 @@ def test_own_keys_have_the_defaults_that_are_documented() -> None:
     }  # fmt: skip
     assert (plain.liveness.every, plain.liveness.silent) == (0, 0)
     fifo = config("").routing.scheduler.settings.fifo
-    assert (fifo.max_wait, fifo.min_residency, fifo.max_drain) == (120, 0, 0)
+    assert (fifo.max_wait, fifo.leeway, fifo.min_residency, fifo.max_drain) == (120, 60, 0, 0)
 
 
 @pytest.mark.parametrize(
@@ -344,7 +344,7 @@ def test_own_keys_are_checked(keys: str, path: str) -> None:
     assert f"models.m.{path}" in errors(f"models: {{m: {{@, {keys}}}}}")
 
 
-@pytest.mark.parametrize("key", ["maxWait", "minResidency", "maxDrain"])
+@pytest.mark.parametrize("key", ["maxWait", "leeway", "minResidency", "maxDrain"])
 def test_own_keys_of_the_scheduler_are_checked(key: str) -> None:
     text = errors(f"routing: {{scheduler: {{settings: {{fifo: {{{key}: -1}}}}}}}}")
     assert f"routing.scheduler.settings.fifo.{key}" in text
