@@ -57,7 +57,11 @@ def play(seed: int) -> Simulation:
             for model in MODELS
         ],
         random.choice([ExclusivePlanner(), Neighbours()]),
-        SchedulingPolicy(max_wait=random.choice([10.0, 120.0, inf]), min_residency=random.choice([0.0, 8.0])),
+        SchedulingPolicy(
+            max_wait=random.choice([10.0, 120.0, inf]),
+            leeway=random.choice([0.0, 60.0]),
+            min_residency=random.choice([0.0, 8.0]),
+        ),
         load_seconds=load,
         stop_seconds=stop,
         crash_after=lambda run: random.choice([0.0, 3.0, 30.0]) if random.random() < crashes else inf,

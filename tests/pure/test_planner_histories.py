@@ -106,6 +106,7 @@ class Fleet:
     seed: int
     max_wait: float
     residency: float
+    leeway: float
     times: tuple[float, float]
     crashing: bool
 
@@ -120,7 +121,7 @@ class Fleet:
         return (OneWaySimulation if one_way else Simulation)(
             [ModelSpec(model, concurrency=random.choice([None, 1, 2])) for model in MODELS],
             planner,
-            SchedulingPolicy(max_wait=self.max_wait, min_residency=self.residency),
+            SchedulingPolicy(max_wait=self.max_wait, leeway=self.leeway, min_residency=self.residency),
             load_seconds=self.times[0],
             stop_seconds=self.times[1],
             crash_after=crash_after,
@@ -132,6 +133,7 @@ FLEETS = st.builds(
     seed=st.integers(0, 2**32),
     max_wait=st.sampled_from([3.0, 10.0, 120.0, inf]),
     residency=st.sampled_from([0.0, 8.0]),
+    leeway=st.sampled_from([0.0, 60.0]),
     times=st.sampled_from([(0.0, 0.0), (5.0, 1.0), (1.0, 6.0)]),
     crashing=st.booleans(),
 )
@@ -164,8 +166,9 @@ def test_everybody_is_answered_and_nothing_runs_beside_what_it_excludes(
 @settings(deadline=None, max_examples=12)
 @given(fleet=FLEETS)
 def test_whom_a_planner_passes_over_could_not_have_got_in(planner: SwapPlanner, fleet: Fleet) -> None:
-    # With a minimum of residence, naming a model in vain also sets an alarm, at which models may be closed.
-    fleet = attrs.evolve(fleet, residency=0.0)
+    # Where a model may stay for a while, naming another in vain also sets an alarm, at which models may be
+    # closed; and for how long it stays depends on who was named.
+    fleet = attrs.evolve(fleet, residency=0.0, leeway=0.0)
 
     def fates(planner: SwapPlanner) -> Sequence[tuple[object, ...]]:
         simulation, random = fleet.simulate(planner), Random(fleet.seed)

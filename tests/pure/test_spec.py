@@ -63,6 +63,7 @@ MODEL: Callable[..., object] = partial(ModelSpec, ModelId("m"))
         (RestartPolicy, "backoff", (-1, nan), (0, inf)),
         (RestartPolicy, "backoff_max", (-1, nan), (0, inf)),
         (SchedulingPolicy, "max_wait", (-1, nan), (0, inf)),
+        (SchedulingPolicy, "leeway", (-1, nan), (0, inf)),
         (SchedulingPolicy, "min_residency", (-1, nan), (0, inf)),
         (SchedulingPolicy, "max_drain", (-1, nan), (0, inf)),
     ],
