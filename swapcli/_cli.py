@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ._client_commands import COMMANDS as CLIENT_COMMANDS
 from ._extras import MissingExtra, extra
 from ._failure import Failure
 from ._go_flags import GoFlagsCommand
@@ -78,6 +79,7 @@ def swapcli() -> None:
     \b
         swapcli demo                        try it: three tiny models, nothing to set up
         swapcli serve --config config.yaml  serve your own models
+        swapcli ps                          what a running server does
     """
 
 
@@ -256,6 +258,8 @@ def schema(strict: bool) -> None:
     click.echo(json.dumps(schema_of(strict=strict), indent=2))
 
 
+for client_command in CLIENT_COMMANDS:
+    swapcli.add_command(client_command)
 swapcli.add_command(llama_server)
 
 

@@ -34,6 +34,7 @@ from .http import (
     CurrentState,
     Drain,
     EventHub,
+    FleetHistory,
     Front,
     Live,
     LogNews,
@@ -171,13 +172,18 @@ class _Server:
                 watching.cancel_scope.cancel()
 
     async def _serve_until_stopped(self, supervisor: Supervisor, shutdown: Shutdown) -> None:
-        drain, hub, config = Drain(), EventHub(), self._loaded.config
+        drain, hub, config, history = Drain(), EventHub(), self._loaded.config, FleetHistory()
         self._logs.on_write = LogNews(hub)
         state = CurrentState(hub, supervisor, config)
         live = Live(self._logs, state, drain.stop)
-        app = create_app(supervisor, config, self._pool, reloads=self._reloads, live=live)
-        async with supervisor.events() as events, trio.open_nursery() as nursery:
+        app = create_app(supervisor, config, self._pool, reloads=self._reloads, live=live, history=history)
+        async with (
+            supervisor.events() as events,
+            supervisor.events() as more_events,
+            trio.open_nursery() as nursery,
+        ):
             nursery.start_soon(state.follow, events)
+            nursery.start_soon(history.follow, more_events)
 
             async def serve_to_the_end(*, task_status: trio.TaskStatus[None]) -> None:
                 await serve_http(app, self._sockets, drain=drain, task_status=task_status)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -14,7 +14,16 @@ from hypercorn.typing import ASGIFramework
 
 from swapcli.config import Configuration, ModelConfig
 from swapcli.http import Drain, Live, ServerLimits, UpstreamPool, create_app, serve_http
-from swapcore import Endpoint, ModelId, ModelLog, ProcState, UnknownModel
+from swapcore import (
+    Endpoint,
+    ModelId,
+    ModelLog,
+    ModelSpec,
+    ModelStatistics,
+    ProcState,
+    Statistics,
+    UnknownModel,
+)
 
 PATIENCE = 5.0
 """Seconds after which a wait in a test has failed."""
@@ -335,6 +344,24 @@ class StubFleet:
 
     def log(self, model: ModelId) -> ModelLog:
         return self.logs.setdefault(model, ModelLog())
+
+    def pin(self, model: ModelId) -> None:
+        self.calls.append(("pin", model))
+
+    def unpin(self, model: ModelId) -> None:
+        self.calls.append(("unpin", model))
+
+    def statistics(self) -> Statistics:
+        return Statistics(
+            {
+                ModelId(model): ModelStatistics(self.state_of(ModelId(model)), self.held, 0)
+                for model in self.endpoints
+            }
+        )
+
+    @property
+    def specs(self) -> Mapping[ModelId, ModelSpec]:
+        return {ModelId(model): ModelSpec(model, ("true",)) for model in self.endpoints}
 
     def heard(self, model: ModelId) -> None:
         pass

@@ -47,6 +47,7 @@ class Model(http.server.BaseHTTPRequestHandler):
 class Server(http.server.ThreadingHTTPServer):
     request_queue_size = 128
     daemon_threads = True
+print("a model at", sys.argv[1], flush=True)
 Server(("127.0.0.1", int(sys.argv[1])), Model).serve_forever()
 """
 STEADY, EDITED, MOVED = "steady", "edited", "moved"

@@ -2,6 +2,7 @@
 
 from .current_state import CurrentState as CurrentState, LogNews as LogNews
 from .event_hub import EventHub as EventHub
+from .fleet_history import FleetHistory as FleetHistory
 from .front import Front as Front, create_app as create_app
 from .hypercorn_glue import Drain as Drain, serve_http as serve_http
 from .listening import bind as bind, url_of as url_of

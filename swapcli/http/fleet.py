@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
-from swapcore import Endpoint, ModelId, ModelLog, ProcState
+from swapcore import Endpoint, ModelId, ModelLog, ModelSpec, ProcState, Statistics
 
 
 class Fleet(Protocol):
@@ -22,3 +23,12 @@ class Fleet(Protocol):
     async def load(self, model: ModelId) -> None: ...
 
     async def unload(self, *models: ModelId) -> None: ...
+
+    def pin(self, model: ModelId) -> None: ...
+
+    def unpin(self, model: ModelId) -> None: ...
+
+    def statistics(self) -> Statistics: ...
+
+    @property
+    def specs(self) -> Mapping[ModelId, ModelSpec]: ...

@@ -27,6 +27,7 @@ from .credentials import is_allowed
 from .error_answers import BODY_TOO_SLOW, INTERNAL, UNAUTHORIZED, ErrorAnswer, body_too_large
 from .exchange import BodyTooLarge, BodyTooSlow, ClientGone, Exchange
 from .fleet import Fleet
+from .fleet_history import FleetHistory
 from .late_pages import LatePages
 from .live_answers import Live, LiveAnswers
 from .model_requests import ModelRequests
@@ -50,6 +51,7 @@ def create_app(
     limits: ServerLimits = _DEFAULT_LIMITS,
     reloads: Reloads | None = None,
     live: Live | None = None,
+    history: FleetHistory | None = None,
 ) -> Front:
     """Return the ASGI application that serves ``config``'s models.
 
@@ -58,15 +60,16 @@ def create_app(
       pool: connections to the models' processes. The caller closes it at the end.
       reloads: where requests for a reload go; without it there are none.
       live: what logs and events are taken from, which the caller feeds; without it there are none.
+      history: what happened to the models, which the caller feeds.
     """
-    reload_requests = reloads or Reloads()
+    reload_requests, past = reloads or Reloads(), history or FleetHistory()
     heard = live or Live.of_nothing(fleet, config)
 
     def make_site(config: Configuration) -> Site:
         def make_pages() -> ASGIFramework:
             from .pages import create_pages
 
-            return create_pages(fleet, config, reload_requests)
+            return create_pages(fleet, config, reload_requests, past)
 
         return Site(
             ModelRequests(fleet, pool, config),

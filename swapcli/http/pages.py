@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import attrs
+import trio
 from quart import Response, request
 from quart_trio import QuartTrio
 
@@ -17,8 +19,11 @@ from swapcore import ModelId, SwapcoreError
 
 from .error_answers import MODEL_NOT_FOUND, ErrorAnswer, invalid_configuration, of_failure
 from .fleet import Fleet
+from .fleet_history import FleetHistory
+from .fleet_report import Moment, fleet_report
 from .json_text import to_json_line
 from .model_listing import model_records, running_models
+from .resident_memory import resident_memory
 from .routes import ROUTES, Route
 
 _View = Callable[[], Awaitable[Response]]
@@ -31,6 +36,7 @@ class Pages:
     fleet: Fleet
     config: Configuration
     reloads: Reloads
+    history: FleetHistory
 
     async def models(self) -> Response:
         response = _json(model_records(self.config, self.fleet.state_of, int(time.time())))
@@ -70,6 +76,34 @@ class Pages:
         await self.fleet.load(ModelId(model))
         return _json({"msg": "ok"})
 
+    async def pin(self) -> Response:
+        return self._set_pin(self.fleet.pin)
+
+    async def unpin(self) -> Response:
+        return self._set_pin(self.fleet.unpin)
+
+    def _set_pin(self, change: Callable[[ModelId], None]) -> Response:
+        model = self.config.resolve(_rest())
+        if model is None:
+            return _error(MODEL_NOT_FOUND)
+        change(ModelId(model))
+        return _json({"msg": "ok"})
+
+    async def model_log(self) -> Response:
+        model = self.config.resolve(_rest())
+        if model is None:
+            return _error(MODEL_NOT_FOUND)
+        return _text(self.fleet.log(ModelId(model)).history().decode(errors="replace"))
+
+    async def fleet_report(self) -> Response:
+        specs = self.fleet.specs
+        commands = {model: spec.command for model, spec in specs.items()}
+        memory = await trio.to_thread.run_sync(resident_memory, commands, os.getpid())
+        changed_at = {model: at for model in specs if (at := self.history.changed_at(model)) is not None}
+        models = self.fleet.statistics().models
+        moment = Moment(trio.current_time(), models, changed_at, memory, self.history.swaps)
+        return _json(fleet_report(self.config, moment))
+
     async def reload(self) -> Response:
         dry_run = request.args.get("dry_run", "").lower() not in ("", "0", "false")
         outcome = await self.reloads.reload("POST /api/reload", dry_run=dry_run)
@@ -88,14 +122,18 @@ class Pages:
 
 
 def create_pages(
-    fleet: Fleet, config: Configuration, reloads: Reloads, routes: Iterable[Route] = ROUTES
+    fleet: Fleet,
+    config: Configuration,
+    reloads: Reloads,
+    history: FleetHistory,
+    routes: Iterable[Route] = ROUTES,
 ) -> QuartTrio:
     """Return the application for the routes with a page. The front has found the route and read the body."""
     app = QuartTrio("swapcli", static_folder=None)
     # Bounds on requests are the front's; an answer takes as long as it takes.
     app.config.update(RESPONSE_TIMEOUT=None, BODY_TIMEOUT=None, MAX_CONTENT_LENGTH=None)
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
-    pages = Pages(fleet, config, reloads)
+    pages = Pages(fleet, config, reloads, history)
     for route in routes:
         if route.page:
             view: _View = getattr(pages, route.page)

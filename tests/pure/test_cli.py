@@ -306,6 +306,12 @@ def test_help_lists_the_commands_in_the_order_of_their_use() -> None:
         "demo",
         "check",
         "schema",
+        "ps",
+        "top",
+        "logs",
+        "load",
+        "unload",
+        "reload",
         "llama-server",
     ]
 
