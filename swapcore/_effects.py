@@ -77,6 +77,13 @@ class Stop:
 
 
 @attrs.frozen
+class Prefetch:
+    """Room is being made for it: what its start needs and takes no room can be had already."""
+
+    spec: ModelSpec
+
+
+@attrs.frozen
 class Grant:
     ticket: Ticket
     endpoint: Endpoint
@@ -93,4 +100,4 @@ class Announce:
     event: Event
 
 
-Effect: TypeAlias = Launch | Stop | Grant | Reject | Check | Announce
+Effect: TypeAlias = Launch | Stop | Prefetch | Grant | Reject | Check | Announce

@@ -19,6 +19,7 @@ from ._guardian_link import GuardianLink
 from ._guardian_protocol import Guard, Guarded, Job
 from ._health import wait_healthy
 from ._logs import current_log
+from ._prefetch import prefetch
 from ._preflight import is_same_port, preflight
 from ._spec import Endpoint, ModelId, ModelSpec
 from ._stop_ladder import RoomIsBack, end, has_ended, wait_gone
@@ -121,6 +122,10 @@ class SubprocessLauncher:
         """See the function `preflight`; one of *beside*, which will have been stopped, may hold the port."""
         check_port = not any(is_same_port(spec, other) for other in beside)
         preflight(spec, check_port=check_port)
+
+    def prefetch(self, spec: ModelSpec) -> None:
+        """Read its files into the page cache. For a worker thread of trio's."""
+        prefetch(spec)
 
     def _take_guard(self, model: ModelId) -> Guard:
         spare, self._spare = self._spare, None

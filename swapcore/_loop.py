@@ -3,47 +3,30 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
 from math import inf
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import TypeAlias
 
 import attrs
 import trio
 
-from ._effects import Announce, Check, Effect, Grant, Launch, Reject, Run, Stop, Ticket
-from ._errors import Closed, Hung, StartFailed, StillAlive
+from ._ahead import Prefetches, check_start
+from ._effects import Announce, Check, Effect, Grant, Launch, Prefetch, Reject, Run, Stop, Ticket
+from ._errors import Closed, Hung, StillAlive
+from ._events import SwapEnded
 from ._feed import Feed
 from ._launch import Launcher
 from ._life import Life
 from ._logs import Logs, writing_to
 from ._planner import SwapPlanner
-from ._raised import as_failure, copy_of, reason_of, repr_of
+from ._raised import as_failure, copy_of, reason_of
 from ._scheduler import Scheduler, SchedulingPolicy
 from ._spec import Endpoint, ModelId, ModelSpec
 from ._states import BecameReady, Exited
 
 logger = logging.getLogger("swapcore")
-
-_CHECK_BOUND = 2.0
-"""Seconds for a launcher's check. A start that goes wrong after it is found out all the same."""
-
-
-@runtime_checkable
-class CheckingLauncher(Protocol):
-    """A launcher that can be asked about a start before anything is stopped for it."""
-
-    def preflight(self, spec: ModelSpec, beside: Sequence[ModelSpec]) -> None:
-        """Look for what would make a start fail for certain. Called in a worker thread.
-
-        Args:
-          beside: what runs now, and will have been stopped by then.
-        Raises:
-          StartFailed: it would fail, and why.
-        """
-        ...
-
 
 OnStopping: TypeAlias = Callable[[ModelId, Endpoint], None]
 
@@ -107,7 +90,11 @@ class Loop:
     _conditions: list[Condition] = attrs.field(factory=list[Condition], init=False)
     _scopes: dict[Run, trio.CancelScope] = attrs.field(factory=dict[Run, trio.CancelScope], init=False)
     # Of waiting for those that survived being killed, which only the end of the supervisor cuts short.
-    _last_waits: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
+    _last_waits: set[trio.CancelScope] = attrs.field(factory=set[trio.CancelScope], init=False)
+    _prefetches: Prefetches = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._prefetches = Prefetches(self._launch, self._nursery)
 
     async def run(self) -> None:
         """Run until shutdown, when the last process that can be ended is gone.
@@ -148,7 +135,9 @@ class Loop:
             condition.failed = not condition.holds()
             condition.done.set()
         self.feed.end()
-        self._last_waits.cancel()
+        for scope in self._last_waits:
+            scope.cancel()
+        self._prefetches.end_all()
 
     # -- mail: posted from any task, carried out by the loop -----------------------
 
@@ -247,7 +236,11 @@ class Loop:
                         running.cancel(reason=reason)
                 case Check():
                     self._nursery.start_soon(self._check, effect, name=f"check {effect.spec.id}")
+                case Prefetch(spec):
+                    self._prefetches.begin(spec)
                 case Announce(event):
+                    if isinstance(event, SwapEnded):
+                        self._prefetches.end(event.target)
                     self.feed.publish(event)
                 case Grant(ticket, endpoint):
                     if waiter := self.waiters.get(ticket):
@@ -259,19 +252,7 @@ class Loop:
                         waiter.done.set()
 
     async def _check(self, check: Check) -> None:
-        """Ask the launcher before anything is stopped, off the loop: file systems can be slow."""
-        error: StartFailed | None = None
-        assert isinstance(self._launch, CheckingLauncher)
-        try:
-            with trio.move_on_after(_CHECK_BOUND):
-                await trio.to_thread.run_sync(
-                    self._launch.preflight, check.spec, check.beside, abandon_on_cancel=True
-                )
-        except StartFailed as failure:
-            error = failure
-        except BaseException as raised:
-            what = repr_of(as_failure(raised))
-            error = StartFailed(check.spec.id, f"its check before the start failed: {what}")
+        error = await check_start(self._launch, check)
         with suppress(Closed):
             self.mailbox.post(lambda now: self._apply(self.scheduler.on_checked(check, error, now)))
 
@@ -318,13 +299,16 @@ class Loop:
         logger.error("%s", error)
         with suppress(Closed):
             self.mailbox.post(lambda now: self._apply(self.scheduler.on_survived(run, error, now)))
+        self._last_waits.add(scope := trio.CancelScope())
         try:
-            with self._last_waits:
+            with scope:
                 await error.wait_gone()
                 logger.info("%s: gone at last", run.model)
         except BaseException as raised:
             as_failure(raised)
             logger.exception("%s: nobody can tell whether it has gone; taken for gone", run.model)
+        finally:
+            self._last_waits.discard(scope)
 
     def _report_hang(self, run: Run, error: Hung) -> None:
         logger.warning("%s", error)

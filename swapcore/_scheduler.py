@@ -21,7 +21,7 @@ from math import inf
 import attrs
 from attrs.validators import ge
 
-from ._effects import Announce, Check, Effect, Grant, Launch, Reject, Run, Stop, Ticket
+from ._effects import Announce, Check, Effect, Grant, Launch, Prefetch, Reject, Run, Stop, Ticket
 from ._errors import (
     BackingOff,
     Closed,
@@ -595,6 +595,8 @@ class Scheduler:
             self._stop(self.fleet.slots[model], plan.reason)
             if model in self.fleet.occupied:
                 swap.leaving.add(model)
+        if swap.leaving and slot.state is ProcState.STOPPED:
+            self._effects.append(Prefetch(slot.spec))
         self._proceed(swap)
 
     def _proceed(self, swap: Swap) -> None:

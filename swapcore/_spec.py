@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import NewType
 from urllib.parse import SplitResult, urlsplit
 
@@ -131,6 +132,8 @@ class ModelSpec:
     """
     start_timeout_max: float | None = attrs.field(default=None, validator=optional(gt(0)))
     """While it writes output, a start may take up to this; ``None``: five times ``start_timeout``."""
+    prefetch: tuple[Path, ...] | None = None
+    """Files to read into memory while room is made for it; ``None``: the big ones that the command names."""
     liveness: Liveness = _NO_WATCH
     """How a hang is noticed once it is ready."""
     restart: RestartPolicy = _ON_DEMAND

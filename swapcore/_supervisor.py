@@ -11,6 +11,7 @@ from typing import Protocol, final, runtime_checkable
 import attrs
 import trio
 
+from ._ahead import CheckingLauncher
 from ._effects import Ticket
 from ._errors import Closed, GaveUp, SwapcoreError, UnknownModel
 from ._events import Event
@@ -18,7 +19,7 @@ from ._feed import Subscriber
 from ._fleet import Fleet
 from ._launch import Launcher, launch_subprocess
 from ._logs import Logs, ModelLog, OnOutput
-from ._loop import CheckingLauncher, Condition, Loop, OnStopping, Waiter, nothing
+from ._loop import Condition, Loop, OnStopping, Waiter, nothing
 from ._planner import ExclusivePlanner, SwapPlanner
 from ._raised import copy_of
 from ._scheduler import Scheduler, SchedulingPolicy

@@ -26,7 +26,7 @@ from swapcore import (
     StillAlive,
     SwapPlanner,
 )
-from swapcore._effects import Announce, Check, Effect, Grant, Launch, Reject, Run, Stop, Ticket
+from swapcore._effects import Announce, Check, Effect, Grant, Launch, Prefetch, Reject, Run, Stop, Ticket
 from swapcore._scheduler import Scheduler
 from swapcore._states import BecameReady, Exited
 
@@ -159,6 +159,8 @@ class Simulation:
                     self._at(self.now + 0.001, partial(self._checked, effect))
                 case Announce():
                     pass
+                case Prefetch(spec):
+                    assert self.scheduler.fleet.swaps[spec.id].leaving, "there is no time to use"
                 case Grant(ticket, _):
                     caller = self.callers[ticket]
                     caller.granted_at = self.now

@@ -126,6 +126,20 @@ async def test_it_does_not_keep_the_supervisor_from_ending(
     assert "a: still alive after SIGKILL" in caplog.text
 
 
+async def test_two_of_them_do_not_keep_it_from_ending_either(autojump_clock: MockClock) -> None:
+    class AllUndead(FakeServers):
+        async def __call__(self, spec: ModelSpec, *, task_status: trio.TaskStatus[Endpoint]) -> None:
+            try:
+                await super().__call__(spec, task_status=task_status)
+            finally:
+                raise StillAlive(spec.id, "still alive after SIGKILL", trio.sleep_forever)
+
+    with trio.fail_after(10):
+        async with swapcore.open_supervisor(SPECS, planner=LruPlanner(2), launch=AllUndead()) as supervisor:
+            await supervisor.load(A)
+            await supervisor.load(B)
+
+
 @pytest.mark.parametrize("seconds", [0.5, 5.0], ids=["before it is ready", "after"])
 async def test_what_a_crashed_process_left_behind_keeps_its_room(
     autojump_clock: MockClock, seconds: float
