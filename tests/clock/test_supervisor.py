@@ -70,6 +70,8 @@ async def test_collation_serves_a_b_c_a_b_c_as_a_a_b_b_c_c(autojump_clock: MockC
     assert spawns(servers) == [A, B, C]
 
 
+@pytest.mark.rule("L8")
+@pytest.mark.rule("L33")
 async def test_first_requests_share_one_load(autojump_clock: MockClock) -> None:
     servers = FakeServers(load_seconds={A: 9})
     async with swapcore.open_supervisor(SPECS, launch=servers) as supervisor, trio.open_nursery() as nursery:
@@ -79,6 +81,8 @@ async def test_first_requests_share_one_load(autojump_clock: MockClock) -> None:
     assert trio.current_time() == pytest.approx(10)
 
 
+@pytest.mark.rule("L68")
+@pytest.mark.rule("L72")
 async def test_a_cancelled_waiter_starts_nothing_and_leaks_nothing(autojump_clock: MockClock) -> None:
     servers = FakeServers(load_seconds={A: 30})
     async with swapcore.open_supervisor(SPECS, launch=servers) as supervisor:
@@ -113,6 +117,7 @@ async def test_an_abandoned_load_gives_way_and_is_not_finished_first(autojump_cl
         assert trio.current_time() == pytest.approx(5 + 0.25 + 1)
 
 
+@pytest.mark.rule("L31")
 async def test_an_abandoned_load_goes_on_if_nobody_needs_the_room(autojump_clock: MockClock) -> None:
     servers = FakeServers(load_seconds={A: 60})
     async with swapcore.open_supervisor(SPECS, launch=servers) as supervisor:
@@ -123,6 +128,8 @@ async def test_an_abandoned_load_goes_on_if_nobody_needs_the_room(autojump_clock
         assert spawns(servers) == [A]
 
 
+@pytest.mark.rule("L25")
+@pytest.mark.rule("L27")
 async def test_slow_start_is_rejected_for_every_waiter(autojump_clock: MockClock) -> None:
     specs = [ModelSpec(A, start_timeout=20)]
     async with swapcore.open_supervisor(specs, launch=FakeServers({A: 9999})) as supervisor:
@@ -166,6 +173,7 @@ async def test_two_specs_of_one_name_are_refused() -> None:
             raise AssertionError
 
 
+@pytest.mark.rule("L45")
 async def test_a_crash_does_not_reach_siblings_and_is_restarted_on_demand(autojump_clock: MockClock) -> None:
     servers = FakeServers(crash_after={A: 5})
     async with (
@@ -193,6 +201,7 @@ async def test_models_that_do_not_touch_each_other_load_at_the_same_time(autojum
     assert trio.current_time() == pytest.approx(30)
 
 
+@pytest.mark.rule("L51")
 async def test_ttl_counts_from_the_last_release_and_never_cuts_a_lease(autojump_clock: MockClock) -> None:
     servers = FakeServers()
     async with swapcore.open_supervisor([ModelSpec(A, ttl=10)], launch=servers) as supervisor:
@@ -208,6 +217,7 @@ async def test_ttl_counts_from_the_last_release_and_never_cuts_a_lease(autojump_
     assert servers.log[-1][0] == pytest.approx(71)
 
 
+@pytest.mark.rule("L52")
 async def test_ttl_of_a_model_that_was_never_used_counts_from_ready(autojump_clock: MockClock) -> None:
     servers = FakeServers(load_seconds={A: 8})
     async with swapcore.open_supervisor([ModelSpec(A, ttl=10)], launch=servers) as supervisor:
@@ -217,6 +227,7 @@ async def test_ttl_of_a_model_that_was_never_used_counts_from_ready(autojump_clo
     assert [(when, what) for when, what, _ in servers.log] == [(0, "spawn"), (8, "ready"), (18, "exit")]
 
 
+@pytest.mark.rule("L54")
 async def test_a_request_that_meets_a_ttl_stop_gets_a_fresh_start(autojump_clock: MockClock) -> None:
     servers = FakeServers(stop_seconds=5)
     async with swapcore.open_supervisor([ModelSpec(A, ttl=10)], launch=servers) as supervisor:
@@ -228,6 +239,7 @@ async def test_a_request_that_meets_a_ttl_stop_gets_a_fresh_start(autojump_clock
     assert spawns(servers) == [A, A]
 
 
+@pytest.mark.rule("L30")
 async def test_unload_turns_waiters_away_and_returns_when_it_is_gone(autojump_clock: MockClock) -> None:
     servers = FakeServers(load_seconds={A: 30}, stop_seconds=3)
     async with swapcore.open_supervisor(SPECS, launch=servers) as supervisor, trio.open_nursery() as nursery:
@@ -251,6 +263,7 @@ async def test_unload_all_takes_the_longest_stop_and_not_their_sum(autojump_cloc
         assert not servers.alive
 
 
+@pytest.mark.rule("L41")
 async def test_unload_of_one_model_delays_no_other(autojump_clock: MockClock) -> None:
     servers = FakeServers(stop_seconds=60)
     async with swapcore.open_supervisor(SPECS, planner=Together(), launch=servers) as supervisor:
@@ -428,6 +441,7 @@ async def test_a_caller_that_waits_on_a_supervisor_that_ends_is_told(autojump_cl
         await trio.sleep(1)
 
 
+@pytest.mark.rule("L44")
 async def test_cancelling_from_outside_stops_every_process(autojump_clock: MockClock) -> None:
     servers = FakeServers(stop_seconds=2)
     with trio.move_on_after(10):

@@ -96,6 +96,7 @@ async def check(
         b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 503 No\r\n\r\n",
     ],
 )
+@pytest.mark.rule("L19")
 async def test_what_is_not_ready(first: bytes) -> None:
     answers = Answers(first, OK)
     await check(answers)
@@ -218,6 +219,7 @@ async def test_ready_is_seen_within_60_ms(load: float) -> None:
         nursery.cancel_scope.cancel()
 
 
+@pytest.mark.rule("L21")
 async def test_a_hung_probe_is_given_up_after_five_seconds(autojump_clock: trio.testing.MockClock) -> None:
     # A virtual clock over real sockets: the real time that it leaves them is ample for the loopback.
     autojump_clock.autojump_threshold = 0.02
@@ -275,6 +277,7 @@ def test_the_pace() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.rule("L20")
 async def test_polling_costs_next_to_nothing() -> None:
     with trio.move_on_after(1.0):
         await wait_healthy(Endpoint("http://localhost:1"), "/health")  # warm

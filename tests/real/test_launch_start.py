@@ -31,6 +31,7 @@ async def failed_start(spec: ModelSpec, log: ModelLog | None = None) -> StartFai
 # -- ready ----------------------------------------------------------------------------
 
 
+@pytest.mark.rule("L26")
 async def test_it_is_ready_once_the_health_check_answers(children: Children) -> None:
     spec = children.spec("time.sleep(0.2)" + SERVE, check_path="/health")
     async with launched(spec) as run:
@@ -41,6 +42,7 @@ async def test_it_is_ready_once_the_health_check_answers(children: Children) -> 
     assert children.alive() == []
 
 
+@pytest.mark.rule("L16")
 async def test_without_a_health_check_it_is_ready_once_spawned(children: Children) -> None:
     async with launched(children.spec(WAIT, check_path=None)) as run:
         await run.wait_output(b"up")
@@ -72,6 +74,7 @@ os._exit(7)
 
 
 @pytest.mark.parametrize("status", [0, 3])
+@pytest.mark.rule("L23")
 async def test_an_exit_before_ready_is_noticed_at_once(children: Children, status: int) -> None:
     code = f"""
 print("one"); print("two", file=sys.stderr); print(time.monotonic(), flush=True); os._exit({status})
@@ -136,6 +139,7 @@ def changed(children: Children, **changes: object) -> ModelSpec:
         ({"cwd": "/no/such/directory"}, "its working directory '/no/such/directory' does not exist"),
     ],
 )
+@pytest.mark.rule("L9")
 async def test_what_cannot_work_fails_before_anything_is_spawned(
     children: Children, changes: dict[str, object], reason: str
 ) -> None:
@@ -154,6 +158,7 @@ async def test_a_program_relative_to_its_working_directory(children: Children, t
         await run.wait_output(str(tmp_path).encode())
 
 
+@pytest.mark.rule("L15")
 async def test_what_the_kernel_refuses_is_told(children: Children, tmp_path: Path) -> None:
     program = tmp_path / "broken"
     program.write_text("#!/no/such/interpreter\n")
@@ -195,6 +200,7 @@ async def output_of(children: Children, code: str, env: Mapping[str, str] | None
     return run.log.history().decode()
 
 
+@pytest.mark.rule("L11")
 async def test_the_environment_is_ours_and_the_models(
     children: Children, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -211,6 +217,7 @@ async def test_the_environment_is_ours_and_the_models(
     assert not {b"NOTIFY_SOCKET", b"LISTEN_FDS", b"WATCHDOG_USEC", b"WATCHDOG_PID"} & set(env)
 
 
+@pytest.mark.rule("L12")
 async def test_nothing_of_ours_is_inherited(children: Children) -> None:
     with socket.socket() as ours:
         os.set_inheritable(ours.fileno(), True)
@@ -225,6 +232,7 @@ print({n: os.readlink(path % n) for n in range(64) if os.path.lexists(path % n)}
     assert found[1].startswith("pipe:")
 
 
+@pytest.mark.rule("L13")
 async def test_the_leader_has_a_group_a_session_and_signals_of_its_own(children: Children) -> None:
     code = """
 ignored = int([l for l in open('/proc/self/status') if l.startswith('SigIgn')][0].split()[1], 16)
@@ -238,6 +246,7 @@ print((os.getpid(), os.getpgrp(), os.getsid(0), ignored & for_programs & ~(1 << 
     assert (ignored, blocked) == (0, 0), "SIGPIPE and SIGXFSZ are ignored by the child's own interpreter"
 
 
+@pytest.mark.rule("L10")
 async def test_arguments_arrive_as_they_are(children: Children) -> None:
     spec = children.spec("print(sys.argv[3:])")
     spec = attrs.evolve(spec, command=(*spec.command, "two words", "", "caf\u00e9", "$HOME", "a\nb"))
@@ -249,6 +258,7 @@ async def test_arguments_arrive_as_they_are(children: Children) -> None:
 # -- output ------------------------------------------------------------------------------------
 
 
+@pytest.mark.rule("L12")
 async def test_much_output_neither_blocks_nor_loses_its_end(children: Children) -> None:
     code = "for n in range(10_240): os.write(1 + n % 2, (b'%08d' % n) * 128)"
     run = Launched(children.spec(code), launch_subprocess)

@@ -30,6 +30,7 @@ async def up(run: Launched) -> None:
     await run.wait_output(b"up")
 
 
+@pytest.mark.rule("L43")
 async def test_an_obedient_process_stops_at_once(children: Children) -> None:
     async with launched(children.spec(WAIT)) as run:
         await up(run)
@@ -38,6 +39,7 @@ async def test_an_obedient_process_stops_at_once(children: Children) -> None:
     assert children.alive() == []
 
 
+@pytest.mark.rule("L38")
 async def test_a_process_that_ignores_sigterm_is_killed_at_the_end_of_its_grace(children: Children) -> None:
     async with launched(children.spec(STUBBORN, unload_timeout=0.6)) as run:
         await up(run)
@@ -45,6 +47,7 @@ async def test_a_process_that_ignores_sigterm_is_killed_at_the_end_of_its_grace(
         assert run.log.tail()[1:] == ["SIGTERM", "SIGTERM"], "asked again at half the grace"
 
 
+@pytest.mark.rule("L38")
 async def test_a_slow_handler_is_allowed_to_finish(children: Children) -> None:
     slow = """
 def slowly(number, frame):
@@ -86,6 +89,7 @@ async def test_the_stop_signal_of_the_model(children: Children) -> None:
         assert run.log.tail()[1:] == ["SIGINT"]
 
 
+@pytest.mark.rule("L28")
 async def test_a_start_is_stopped_by_the_same_ladder(children: Children) -> None:
     spec = children.spec(STUBBORN, check_path="/health", unload_timeout=0.6)
     run = Launched(spec, launch_subprocess)
@@ -99,6 +103,8 @@ async def test_a_start_is_stopped_by_the_same_ladder(children: Children) -> None
 # -- stop commands ------------------------------------------------------------------------------
 
 
+@pytest.mark.rule("L35")
+@pytest.mark.rule("L36")
 async def test_a_stop_command_asks_instead_of_a_signal(children: Children) -> None:
     command = ("sh", "-c", "echo stopping $GREETING; kill -s USR1 ${PID}")
     spec = children.spec("END = 'SIGUSR1'" + TELL + WAIT, stop_command=command, env={"GREETING": "you"})
@@ -109,6 +115,7 @@ async def test_a_stop_command_asks_instead_of_a_signal(children: Children) -> No
 
 
 @pytest.mark.parametrize("command", [("false",), ("no-such-program",), ("sh", "-c", "kill -9 $$")])
+@pytest.mark.rule("L36")
 async def test_a_stop_command_that_fails_is_followed_by_sigterm(
     children: Children, command: tuple[str, ...], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -145,6 +152,8 @@ async def test_a_stop_command_may_clean_up_after_the_process(children: Children)
 # -- the whole tree -----------------------------------------------------------------------------
 
 
+@pytest.mark.rule("L39")
+@pytest.mark.rule("L40")
 async def test_after_a_stop_the_whole_tree_is_gone(children: Children) -> None:
     async with launched(children.spec(FAMILY + WAIT)) as run:
         await up(run)
@@ -153,6 +162,7 @@ async def test_after_a_stop_the_whole_tree_is_gone(children: Children) -> None:
         assert children.alive() == []
 
 
+@pytest.mark.rule("L46")
 async def test_after_a_crash_the_whole_tree_is_gone(children: Children) -> None:
     async with launched(children.spec(FAMILY + "time.sleep(0.3); os._exit(9)")) as run:
         await children.wait_alive(lambda pids: len(pids) == FAMILY_SIZE)
