@@ -31,6 +31,7 @@ from .config import (
     unsupported,
 )
 from .http import (
+    ActiveProfile,
     CurrentState,
     Drain,
     EventHub,
@@ -53,17 +54,12 @@ NOT_YET = (
     "captureBuffer",
     "metricsMaxInMemory",
     "models.*.compat.ignoreWebsockets",
-    "models.*.filters",
     "models.*.sendLoadingState",
     "models.*.timeouts.expectContinue",
     "models.*.timeouts.idleConn",
     "models.*.timeouts.keepalive",
     "models.*.timeouts.tlsHandshake",
-    "models.*.useModelName",
-    "peers",
     "performance",
-    "profiles",
-    "selectors",
     "sendLoadingState",
     "store",
     "ui",
@@ -147,6 +143,7 @@ class _Server:
     _announce: Callable[[Sequence[str]], None] | None
     _pool: UpstreamPool = attrs.field(factory=UpstreamPool, init=False)
     _reloads: Reloads = attrs.field(factory=Reloads, init=False)
+    _profile: ActiveProfile = attrs.field(factory=ActiveProfile, init=False)
 
     async def run(self) -> None:
         self._logs.enter()
@@ -174,9 +171,18 @@ class _Server:
     async def _serve_until_stopped(self, supervisor: Supervisor, shutdown: Shutdown) -> None:
         drain, hub, config, history = Drain(), EventHub(), self._loaded.config, FleetHistory()
         self._logs.on_write = LogNews(hub)
-        state = CurrentState(hub, supervisor, config)
+        state = CurrentState(hub, supervisor, config, active_profile=lambda: self._profile.name)
+        self._profile.subscribe(state.profile_changed)
         live = Live(self._logs, state, drain.stop)
-        app = create_app(supervisor, config, self._pool, reloads=self._reloads, live=live, history=history)
+        app = create_app(
+            supervisor,
+            config,
+            self._pool,
+            reloads=self._reloads,
+            live=live,
+            history=history,
+            profile=self._profile,
+        )
         async with (
             supervisor.events() as events,
             supervisor.events() as more_events,
@@ -225,7 +231,11 @@ class _Server:
                 planner=self._planner,
                 fleet=supervisor,
                 prepare=app.prepare,
-                followers=[partial(_apply_to_logs, self._logs), state.use],
+                followers=[
+                    partial(_apply_to_logs, self._logs),
+                    lambda config: self._profile.keep_if_in(config.profiles),
+                    state.use,
+                ],
                 want=lambda models: nursery.start_soon(preload, supervisor, models),
                 more_warnings=_not_yet,
                 only_at_start=ONLY_AT_START,

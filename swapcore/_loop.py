@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
@@ -14,7 +15,7 @@ import trio
 
 from ._ahead import Prefetches, check_start
 from ._effects import Announce, Check, Effect, Grant, Launch, Prefetch, Reject, Run, Stop, Ticket
-from ._errors import Closed, Hung, StillAlive
+from ._errors import Closed, Hung, StillAlive, Unloaded
 from ._events import SwapEnded
 from ._feed import Feed
 from ._launch import Launcher
@@ -28,7 +29,7 @@ from ._states import BecameReady, Exited
 
 logger = logging.getLogger("swapcore")
 
-OnStopping: TypeAlias = Callable[[ModelId, Endpoint], None]
+OnStopping: TypeAlias = Callable[[ModelId, Endpoint, Hung | Unloaded], None]
 
 
 @attrs.define(eq=False)
@@ -86,6 +87,8 @@ class Loop:
     _nursery: trio.Nursery
     mailbox: Mailbox = attrs.field(factory=Mailbox.make, init=False)
     waiters: dict[Ticket, Waiter] = attrs.field(factory=dict[Ticket, Waiter], init=False)
+    callers: Counter[ModelId] = attrs.field(factory=Counter[ModelId], init=False)
+    """Of each model: those in line and those that hold a lease, also while their mail is not read yet."""
     feed: Feed = attrs.field(factory=Feed, init=False)
     _conditions: list[Condition] = attrs.field(factory=list[Condition], init=False)
     _scopes: dict[Run, trio.CancelScope] = attrs.field(factory=dict[Run, trio.CancelScope], init=False)
@@ -140,6 +143,20 @@ class Loop:
         self._prefetches.end_all()
 
     # -- mail: posted from any task, carried out by the loop -----------------------
+
+    def join(self, ticket: Ticket, waiter: Waiter) -> None:
+        """Count a caller, synchronously, until it leaves; `request` is its mail."""
+        self.waiters[ticket] = waiter
+        self.callers[ticket.model] += 1
+
+    def leave(self, ticket: Ticket) -> None:
+        """Undo `join`, and `request` as far as that came. Never fails."""
+        del self.waiters[ticket]
+        self.callers[ticket.model] -= 1
+        if not self.callers[ticket.model]:
+            del self.callers[ticket.model]
+        with suppress(Closed):
+            self.release(ticket)
 
     def request(self, ticket: Ticket) -> None:
         """Stand in line. Raises `Closed` once the loop has ended, as every method of this group does."""
@@ -231,7 +248,7 @@ class Loop:
                     self._nursery.start_soon(self._live, run, scope, name=f"process {run.model}")
                 case Stop(run, endpoint, reason):
                     logger.info("stopping %s: %s", run.model, reason)
-                    self._announce_stop(run.model, endpoint)
+                    self._announce_stop(run, endpoint, reason)
                     if running := self._scopes.get(run):  # else its exit is in the mailbox already
                         running.cancel(reason=reason)
                 case Check():
@@ -256,11 +273,14 @@ class Loop:
         with suppress(Closed):
             self.mailbox.post(lambda now: self._apply(self.scheduler.on_checked(check, error, now)))
 
-    def _announce_stop(self, model: ModelId, endpoint: Endpoint | None) -> None:
+    def _announce_stop(self, run: Run, endpoint: Endpoint | None, reason: str) -> None:
         if endpoint is None or self._on_stopping is None:
             return
+        model, why = run.model, run.failure
+        if not isinstance(why, Hung):
+            why = Unloaded(model, f"it was stopped: {reason}")
         try:
-            self._on_stopping(model, endpoint)
+            self._on_stopping(model, endpoint, why)
         except BaseException as raised:
             as_failure(raised)
             logger.exception("on_stopping failed for %s; it is stopped all the same", model)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
 from functools import partial
 from math import inf, isnan
 from typing import Protocol, final, runtime_checkable
@@ -13,7 +13,7 @@ import trio
 
 from ._ahead import CheckingLauncher
 from ._effects import Ticket
-from ._errors import Closed, GaveUp, SwapcoreError, UnknownModel
+from ._errors import GaveUp, SwapcoreError, UnknownModel
 from ._events import Event
 from ._feed import Subscriber
 from ._fleet import Fleet
@@ -121,7 +121,7 @@ class Supervisor:
         loop, waiter = self._loop, Waiter()
         if on_wait is not None:
             waiter.on_wait = partial(on_wait, Waiting(ticket, loop.scheduler.fleet))
-        loop.waiters[ticket] = waiter
+        loop.join(ticket, waiter)
         try:
             loop.request(ticket)
             with trio.move_on_after(max(0.0, give_up_after)):
@@ -135,9 +135,7 @@ class Supervisor:
             assert waiter.endpoint is not None
             yield waiter.endpoint
         finally:  # sync on purpose: must work while cancelled
-            del loop.waiters[ticket]
-            with suppress(Closed):
-                loop.release(ticket)
+            loop.leave(ticket)
 
     async def load(self, *models: ModelId, priority: int = 0, give_up_after: float = inf) -> None:
         """Make *models* ready ahead of their first callers: those that may run together at the same time,
@@ -264,6 +262,13 @@ class Supervisor:
         """Return where the model's process is in its life. Raises `UnknownModel`."""
         return self._slot(model).state
 
+    def callers(self, model: ModelId) -> int:
+        """Return how many hold a lease on *model* or wait for one, who called at this very instant included.
+
+        Raises `UnknownModel`.
+        """
+        return self._loop.callers[self._slot(model).id]
+
     def log(self, model: ModelId) -> ModelLog:
         """Return the output of *model*'s processes. Raises `UnknownModel`."""
         return self._loop.logs[self._slot(model).id]
@@ -315,8 +320,10 @@ async def open_supervisor(
       launch: how a process is started and stopped; by default a child process with its whole tree.
       policy: bounds on waiting.
       on_stopping: called, synchronously, just before a ready process is asked
-        to stop. Close every connection to it there: many servers wait for
-        their clients before they end.
+        to stop, with the error that is to be raised to those who use it:
+        `Hung` if that is why it is stopped, else `Unloaded`. Close every
+        connection to it there: many servers wait for their clients before
+        they end.
       on_output: called, synchronously, with each piece of output that goes to
         a model's log. An exception in it is logged.
     Raises:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import socket
+from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
+from math import inf
 
 import attrs
 import h11
@@ -318,22 +320,36 @@ class StubFleet:
     states: dict[str, ProcState] = attrs.field(factory=dict[str, ProcState])
     leases: list[str] = attrs.field(factory=list[str])
     logs: dict[str, ModelLog] = attrs.field(factory=dict[str, ModelLog])
+    wishes: list[tuple[int, float]] = attrs.field(factory=list[tuple[int, float]])
+    """Priority and patience of each lease."""
+    called: Counter[str] = attrs.field(factory=Counter[str])
+    """Callers that each model has."""
     held: int = 0
     calls: list[tuple[str, ...]] = attrs.field(factory=list[tuple[str, ...]])
 
     @asynccontextmanager
-    async def lease(self, model: ModelId, *, priority: int = 0) -> AsyncGenerator[Endpoint]:
-        await trio.lowlevel.checkpoint()
-        self.leases.append(model)
-        if self.failures.get(model):
-            raise self.failures[model].pop(0)
-        if model not in self.endpoints:
-            raise UnknownModel(model)
-        self.held += 1
+    async def lease(
+        self, model: ModelId, *, priority: int = 0, give_up_after: float = inf
+    ) -> AsyncGenerator[Endpoint]:
+        self.called[model] += 1
+        self.wishes.append((priority, give_up_after))
         try:
-            yield self.endpoints[model]
+            await trio.lowlevel.checkpoint()
+            self.leases.append(model)
+            if self.failures.get(model):
+                raise self.failures[model].pop(0)
+            if model not in self.endpoints:
+                raise UnknownModel(model)
+            self.held += 1
+            try:
+                yield self.endpoints[model]
+            finally:
+                self.held -= 1
         finally:
-            self.held -= 1
+            self.called[model] -= 1
+
+    def callers(self, model: ModelId) -> int:
+        return self.called[model]
 
     def state_of(self, model: ModelId) -> ProcState:
         return self.states.get(model, ProcState.STOPPED)

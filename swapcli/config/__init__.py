@@ -14,7 +14,12 @@ from ._matrix_dsl import (
     SetTerm as SetTerm,
     Together as Together,
 )
-from ._model import ModelConfig as ModelConfig, PeerConfig as PeerConfig
+from ._model import (
+    Capabilities as Capabilities,
+    ModelConfig as ModelConfig,
+    PeerConfig as PeerConfig,
+    PeerTimeouts as PeerTimeouts,
+)
 from ._planner import (
     import_planner as import_planner,
     make_planner as make_planner,

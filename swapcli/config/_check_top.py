@@ -73,6 +73,10 @@ def check_api_keys(config: Configuration) -> Iterator[Finding]:
             yield Finding(("apiKeys", at), "must not be empty")
         elif " " in key:
             yield Finding(("apiKeys", at), "must not contain spaces")
+    for at, key in enumerate(config.routing.scheduler.settings.fifo.priority_keys):
+        if key not in config.api_keys:
+            where = ("routing", "scheduler", "settings", "fifo", "priorityKeys", at)
+            yield warning(where, "this is none of apiKeys, so nobody can use it")
 
 
 def with_top_defaults(config: Configuration) -> Configuration:

@@ -203,6 +203,11 @@ class ModelConfig:
     )
     restart: Restart = attrs.field(factory=Restart, metadata=yaml("What happens after a crash."))
     liveness: Liveness = attrs.field(factory=Liveness, metadata=yaml("Checks of a model that is ready."))
+    pass_credentials: bool = attrs.field(
+        default=False,
+        metadata=yaml("Where `apiKeys` are set, the process gets the client's `Authorization` and "
+                      "`x-api-key` all the same. Ours."),
+    )  # fmt: skip
 
     @property
     def admission_limit(self) -> int | None:
@@ -238,3 +243,8 @@ class PeerConfig:
     timeouts: PeerTimeouts = attrs.field(
         factory=PeerTimeouts, metadata=yaml("Limits on the steps of a request to this peer.")
     )
+    pass_credentials: bool = attrs.field(
+        default=False,
+        metadata=yaml("The peer gets the client's `Authorization`, `x-api-key` and cookies, as far as "
+                      "`apiKey` does not replace them. Ours."),
+    )  # fmt: skip

@@ -84,6 +84,11 @@ class Fifo:
         factory=dict[str, int],
         metadata=yaml("Priority of each model's requests; higher goes first, others are 0."),
     )
+    priority_keys: tuple[str, ...] = attrs.field(
+        default=(),
+        metadata=yaml("Those of `apiKeys` whose requests may carry `X-Swap-Priority`. Without `apiKeys` all "
+                      "may. Ours.", secret=True),
+    )  # fmt: skip
     max_wait: float = attrs.field(
         default=120,
         metadata=yaml(

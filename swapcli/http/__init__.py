@@ -1,5 +1,6 @@
 """The HTTP side: a front that finds out who answers, a relay to the models, the server around both."""
 
+from .active_profile import ActiveProfile as ActiveProfile
 from .current_state import CurrentState as CurrentState, LogNews as LogNews
 from .event_hub import EventHub as EventHub
 from .fleet_history import FleetHistory as FleetHistory

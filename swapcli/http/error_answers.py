@@ -12,6 +12,7 @@ from swapcore import (
     BackingOff,
     Closed,
     GaveUp,
+    Hung,
     ModelError,
     Overloaded,
     Pinned,
@@ -154,9 +155,24 @@ def upstream_too_slow(model: str, why: str) -> ErrorAnswer:
     return ErrorAnswer(504, f"{model}: {why}", "upstream_timeout", may_retry=False)
 
 
-def stopped_meanwhile(model: str, why: str) -> ErrorAnswer:
-    """The process was stopped on purpose before it answered."""
-    return ErrorAnswer(503, f"{model}: {why}", "unloaded")
+def declined(name: str, status: int) -> ErrorAnswer:
+    """It answered with an error, and no other target of the selector could do better."""
+    return ErrorAnswer(status, f"{name} answered with status {status}", retry_after=1)
+
+
+def peer_failed(why: str) -> ErrorAnswer:
+    """The peer did not answer."""
+    return ErrorAnswer(502, f"peer proxy error: {why}")
+
+
+def no_target(selector: str) -> ErrorAnswer:
+    """All targets of a selector are being stopped."""
+    return ErrorAnswer(503, f'selector "{selector}" has no available spillover targets', retry_after=1)
+
+
+def bad_wish(header: str, what: str) -> ErrorAnswer:
+    """A header of ours says nothing that can be granted."""
+    return ErrorAnswer(400, f"{header} must be {what}")
 
 
 def of_failure(error: SwapcoreError) -> ErrorAnswer:
@@ -166,6 +182,8 @@ def of_failure(error: SwapcoreError) -> ErrorAnswer:
             return ErrorAnswer(504, _with_output(error), "start_timeout", may_retry=False)
         case StartFailed():
             return ErrorAnswer(502, _with_output(error), "start_failed", may_retry=False)
+        case Hung():
+            return ErrorAnswer(502, str(error), "upstream_hung")
         case Unloaded():
             return ErrorAnswer(503, str(error), "unloaded")
         case Overloaded():

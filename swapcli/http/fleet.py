@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
+from math import inf
 from typing import Protocol
 
 from swapcore import Endpoint, ModelId, ModelLog, ModelSpec, ProcState, Statistics
@@ -12,7 +13,11 @@ from swapcore import Endpoint, ModelId, ModelLog, ModelSpec, ProcState, Statisti
 class Fleet(Protocol):
     """The part of `swapcore.Supervisor` that is used here; see there."""
 
-    def lease(self, model: ModelId, *, priority: int = 0) -> AbstractAsyncContextManager[Endpoint]: ...
+    def lease(
+        self, model: ModelId, *, priority: int = 0, give_up_after: float = inf
+    ) -> AbstractAsyncContextManager[Endpoint]: ...
+
+    def callers(self, model: ModelId) -> int: ...
 
     def state_of(self, model: ModelId) -> ProcState: ...
 

@@ -22,6 +22,8 @@ from swapcli.config import Configuration
 from swapcli.reload import Reloads
 
 from .access_log import log_request
+from .active_profile import ActiveProfile
+from .bookings import Bookings
 from .cors import preflight_headers
 from .credentials import is_allowed
 from .error_answers import BODY_TOO_SLOW, INTERNAL, UNAUTHORIZED, ErrorAnswer, body_too_large
@@ -52,6 +54,7 @@ def create_app(
     reloads: Reloads | None = None,
     live: Live | None = None,
     history: FleetHistory | None = None,
+    profile: ActiveProfile | None = None,
 ) -> Front:
     """Return the ASGI application that serves ``config``'s models.
 
@@ -61,18 +64,20 @@ def create_app(
       reloads: where requests for a reload go; without it there are none.
       live: what logs and events are taken from, which the caller feeds; without it there are none.
       history: what happened to the models, which the caller feeds.
+      profile: which one is active, and who wants to be told of changes.
     """
     reload_requests, past = reloads or Reloads(), history or FleetHistory()
+    active, bookings = profile or ActiveProfile(), Bookings()
     heard = live or Live.of_nothing(fleet, config)
 
     def make_site(config: Configuration) -> Site:
         def make_pages() -> ASGIFramework:
             from .pages import create_pages
 
-            return create_pages(fleet, config, reload_requests, past)
+            return create_pages(fleet, config, active, reload_requests, past)
 
         return Site(
-            ModelRequests(fleet, pool, config),
+            ModelRequests.of(config, fleet, pool, active, bookings),
             LatePages(make_pages),
             LiveAnswers(heard, fleet, config),
             config.api_keys,

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import attrs
 import httptools
 import trio
+
+from swapcore import Closed, SwapcoreError
 
 _READ_SIZE = 64 * 1024
 _SMALL_BODY = 64 * 1024
@@ -31,8 +35,10 @@ class UpstreamTooSlow(Exception):
 class UpstreamStopped(Exception):
     """The connection was closed by us, because its process is being stopped."""
 
-    def __init__(self) -> None:
-        super().__init__("it was stopped")
+    def __init__(self, why: SwapcoreError) -> None:
+        super().__init__(str(why))
+        self.why = why
+        """Why it is."""
 
 
 @attrs.frozen
@@ -128,15 +134,23 @@ class UpstreamConnection:
     """It has carried a request before, so it may have been closed by the other side meanwhile."""
     idle_since: float = attrs.field(default=0.0, init=False)
     _closed: bool = attrs.field(default=False, init=False)
+    _closed_why: SwapcoreError = attrs.field(factory=Closed, init=False)
     _uploading: bool = attrs.field(default=False, init=False)
     _response: _Response | None = attrs.field(default=None, init=False)
 
     async def request(
-        self, head: bytes, body: bytes, *, head_only: bool, patience: float, nursery: trio.Nursery
+        self,
+        head: bytes,
+        body: Sequence[bytes | memoryview],
+        *,
+        head_only: bool,
+        patience: float,
+        nursery: trio.Nursery,
     ) -> ResponseHead:
         """Send a request and return the final response's head; interim responses are skipped.
 
         Args:
+          body: in pieces, which are sent one after the other.
           head_only: the response has no body, whatever its headers say.
           patience: seconds from the end of the request to the response's head.
           nursery: a large body is sent in it, beside the reading of the response, because an upstream may
@@ -145,8 +159,8 @@ class UpstreamConnection:
           UpstreamGone, UpstreamBroken, UpstreamStopped, UpstreamTooSlow: see there.
         """
         response = self._response = _Response(head_only=head_only)
-        if len(body) <= _SMALL_BODY:
-            await self._send(head + body)
+        if sum(map(len, body)) <= _SMALL_BODY:
+            await self._send(b"".join((head, *body)))
         else:
             self._uploading = True
             nursery.start_soon(self._upload, head, body)
@@ -226,9 +240,10 @@ class UpstreamConnection:
         """While idle: the other side has neither closed it nor sent anything, as far as one can see now."""
         return not self._closed and not self._socket.is_readable()
 
-    def close(self) -> None:
-        """Close it now. Whoever uses it gets `UpstreamStopped`, unless they closed it themselves."""
+    def close(self, why: SwapcoreError | None = None) -> None:
+        """Close it now. Whoever uses it gets `UpstreamStopped` with ``why``."""
         self._closed = True
+        self._closed_why = why or self._closed_why
         self._socket.close()
 
     async def _send(self, data: bytes) -> None:
@@ -237,12 +252,12 @@ class UpstreamConnection:
         except trio.BrokenResourceError:
             pass  # it may have answered before it hung up; reading will tell
         except trio.ClosedResourceError:
-            raise UpstreamStopped from None
+            raise UpstreamStopped(self._closed_why) from None
 
-    async def _upload(self, head: bytes, body: bytes) -> None:
+    async def _upload(self, head: bytes, body: Sequence[bytes | memoryview]) -> None:
         try:
-            await self._stream.send_all(head)
-            await self._stream.send_all(body)
+            for piece in (head, *body):
+                await self._stream.send_all(piece)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             return  # reading will tell; `_uploading` stays set, so the connection is not used again
         self._uploading = False
@@ -251,7 +266,7 @@ class UpstreamConnection:
         try:
             return await self._stream.receive_some(_READ_SIZE)
         except trio.ClosedResourceError:
-            raise UpstreamStopped from None
+            raise UpstreamStopped(self._closed_why) from None
         except trio.BrokenResourceError:  # a reset, which for an empty answer is as good as a close
             if cut_off:
                 raise UpstreamBroken("it reset the connection in the middle of its response") from None

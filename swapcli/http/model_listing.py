@@ -1,41 +1,87 @@
-"""What ``/v1/models`` and ``/running`` say about the configured models. Pure."""
+"""What ``/v1/models`` and ``/running`` say about all that a request may name. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import attrs
 
-from swapcli.config import Configuration, ModelConfig
+from swapcli.config import Capabilities, Configuration, ModelConfig, Selector
 from swapcore import ModelId, ProcState
 
 StateOf = Callable[[ModelId], ProcState]
 
+_NOTHING_STATED = Capabilities()
 _OWNER = "swapcli"
 _CAPABILITY_KEYS = frozenset({"architecture", "capabilities", "supported_parameters", "context_length"})
 
 
-def model_records(config: Configuration, state_of: StateOf, created: int) -> dict[str, Any]:
+def model_records(
+    config: Configuration, state_of: StateOf, created: int, profile: str | None = None
+) -> dict[str, Any]:
     """Return the body of ``GET /v1/models``.
 
     Args:
       created: Unix seconds, the same in all records.
+      profile: the active one.
     """
     records: list[dict[str, Any]] = []
     for id, model in config.models.items():
-        if model.unlisted:
-            continue
-        is_loaded = state_of(ModelId(id)) is not ProcState.STOPPED
-        record = _Record(id, model, created, is_loaded)
-        own: dict[str, Any] = {"type": "model"}
-        if model.aliases:
-            own["aliases"] = list(model.aliases)
-        records.append(record.as_json(id, own))
-        if config.include_aliases_in_list:
-            names = (alias.strip() for alias in model.aliases)
-            records.extend(record.as_json(name, {"type": "alias", "modelID": id}) for name in names if name)
+        if not model.unlisted:
+            records += _of_model(id, model, config, created, state_of(ModelId(id)) is not ProcState.STOPPED)
+    for peer, peer_config in config.peers.items():
+        for name in peer_config.models:
+            record = _Record(created, name=f"{peer}: {name}")
+            records.append(record.as_json(f"{peer}/{name}", {"type": "peer", "peerID": peer}))
+    for id, selector in config.selectors.items():
+        if not selector.unlisted:
+            records.append(_of_selector(id, selector, created, _is_loaded(selector, config, state_of)))
+    for name in _names_of_profile(config, profile):
+        records.append(_Record(created).as_json(name, {"type": "profile"}))
     return {"data": sorted(records, key=lambda record: _in_bytes(record["id"])), "object": "list"}
+
+
+def _of_model(
+    id: str, model: ModelConfig, config: Configuration, created: int, is_loaded: bool
+) -> Iterator[dict[str, Any]]:
+    record = _Record(created, is_loaded, model.name, model.description, model.metadata, model.capabilities)
+    own: dict[str, Any] = {"type": "model"}
+    if model.aliases:
+        own["aliases"] = list(model.aliases)
+    yield record.as_json(id, own)
+    if config.include_aliases_in_list:
+        for alias in model.aliases:
+            if alias.strip():
+                yield record.as_json(alias.strip(), {"type": "alias", "modelID": id})
+
+
+def _of_selector(id: str, selector: Selector, created: int, is_loaded: bool) -> dict[str, Any]:
+    record = _Record(created, is_loaded, selector.name, selector.description, selector.metadata)
+    own: dict[str, Any] = {
+        "type": "selector",
+        "strategy": selector.strategy,
+        "targets": list(selector.targets),
+    }
+    if selector.strategy == "spillover":
+        own["spillover"] = selector.settings.spillover
+    return record.as_json(id, own)
+
+
+def _is_loaded(selector: Selector, config: Configuration, state_of: StateOf) -> bool:
+    """Whether a request would find a model that runs, or is about to."""
+    targets = selector.targets[:1] if selector.strategy == "pin" else selector.targets
+    local = [model for target in targets if (model := config.resolve(target)) is not None]
+    return any(state_of(ModelId(model)) in (ProcState.READY, ProcState.STARTING) for model in local)
+
+
+def _names_of_profile(config: Configuration, profile: str | None) -> Iterator[str]:
+    """What can be asked for only while the profile is active."""
+    if profile is not None and profile in config.profiles:
+        for name, target in config.profiles[profile].pins.items():
+            is_known = config.resolve(name) is not None or config.resolve_peer(name) is not None
+            if target and not is_known and name not in config.selectors:
+                yield name
 
 
 def running_models(config: Configuration, state_of: StateOf) -> dict[str, Any]:
@@ -60,18 +106,20 @@ def running_models(config: Configuration, state_of: StateOf) -> dict[str, Any]:
 
 @attrs.frozen
 class _Record:
-    """What the records of a model and of its aliases have in common."""
+    """What the records of a model and of its aliases have in common, and those of others have, too."""
 
-    id: str
-    model: ModelConfig
     created: int
-    is_loaded: bool
+    is_loaded: bool = False
+    name: str = ""
+    description: str = ""
+    metadata: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
+    capabilities: Capabilities = _NOTHING_STATED
 
     def as_json(self, id: str, own: Mapping[str, Any]) -> dict[str, Any]:
         """Return the record under ``id``; ``own`` is what only we may say about it."""
-        model, can = self.model, self.model.capabilities
+        can = self.capabilities
         metadata = {
-            key: value for key, value in model.metadata.items() if can.empty or key not in _CAPABILITY_KEYS
+            key: value for key, value in self.metadata.items() if can.empty or key not in _CAPABILITY_KEYS
         }
         meta: dict[str, Any] = {
             "llamaswap": dict(sorted({**metadata, **own}.items(), key=lambda item: _in_bytes(item[0])))
@@ -80,10 +128,10 @@ class _Record:
             meta["n_ctx"] = can.context
         record: dict[str, Any] = {"id": id, "object": "model", "created": self.created, "owned_by": _OWNER}
         optional: dict[str, Any] = {
-            "name": model.name.strip(),
-            "description": model.description.strip(),
+            "name": self.name.strip(),
+            "description": self.description.strip(),
             "architecture": _architecture(can.inputs, can.outputs),
-            "capabilities": capability_flags(model),
+            "capabilities": capability_flags(can),
             "supported_parameters": ["tools", "tool_choice"] if can.tools else [],
             "context_length": max(can.context, 0),
             "meta": meta,
@@ -105,9 +153,8 @@ def _architecture(inputs: Iterable[str], outputs: Iterable[str]) -> dict[str, An
     return found
 
 
-def capability_flags(model: ModelConfig) -> dict[str, bool]:
-    """Return what *model* is good for, by the words that web pages know."""
-    can = model.capabilities
+def capability_flags(can: Capabilities) -> dict[str, bool]:
+    """Return what a model is good for, by the words that web pages know."""
     reads, produces = set(can.inputs), set(can.outputs)
     flags = {
         "vision": "image" in reads,

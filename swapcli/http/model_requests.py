@@ -1,62 +1,76 @@
-"""Requests that a model answers: find the model, lease its process, relay."""
+"""Requests that a model answers: find out which, and send them there."""
 
 from __future__ import annotations
 
-import logging
-from math import inf
+from collections.abc import Callable
+from typing import TypeVar
 
 import attrs
 import trio
-from hypercorn.typing import ASGISendCallable, ASGISendEvent
 
 from swapcli.config import Configuration
-from swapcore import ModelId, Overloaded, SwapcoreError
 
-from .error_answers import (
-    NO_MODEL_NAMED,
-    NO_ROUTER,
-    TOO_MANY_REQUESTS,
-    ErrorAnswer,
-    bad_head,
-    of_failure,
-    stopped_meanwhile,
-    upstream_died,
-    upstream_too_slow,
-)
+from .active_profile import ActiveProfile
+from .body_filter import FilterFailed
+from .bookings import Booking, Bookings
+from .call import Call, Sending
+from .credentials import is_allowed
+from .destinations import Asking, Destinations, Local, Remote, Target
+from .error_answers import NO_MODEL_NAMED, NO_ROUTER, ErrorAnswer, no_target
 from .exchange import Exchange
 from .fleet import Fleet
-from .http1_upstream import UpstreamBroken, UpstreamGone, UpstreamStopped, UpstreamTooSlow
-from .model_name import Asked, identify
-from .relay import relay
+from .local_requests import LocalRequests
+from .model_name import identify
+from .model_rename import RenameFailed
+from .peer_requests import PeerRequests
+from .profile_pins import pinned_name
 from .routes import Route
+from .selectors import Selectors
 from .upstream_pool import UpstreamPool
-from .upstream_request import BadRequestHead, UpstreamRequest, UpstreamTimeouts
-
-log = logging.getLogger("swapcli.http")
+from .wishes import Wishes, wishes_of
 
 _IN_A_THREAD = 1024 * 1024
-"""Larger bodies are searched for the model's name beside the event loop, which must not stand still."""
-_RECONNECT_FOR = 1.0
-_RECONNECT_PAUSE = 0.02
-"""A process that has just ended looks ready until its end is noticed; this is how long that may take."""
+"""Larger bodies are looked through beside the event loop, which must not stand still."""
+_ELSEWHERE = frozenset({409, 429, 502, 503, 504})
+"""Failures of a target that need not be another one's."""
+_NOT_ELSEWHERE = frozenset({"shutting_down", "deadline_exceeded"})
+_UNWANTED = frozenset({429, 502, 503, 504})
+
+_T = TypeVar("_T")
 
 
-@attrs.define(eq=False)
+@attrs.frozen(eq=False)
 class ModelRequests:
-    """Serves the model routes. One for the whole server; every request has its own task."""
+    """Serves the model routes according to one configuration; every request has its own task."""
 
-    _fleet: Fleet
-    _pool: UpstreamPool
     _config: Configuration
-    _timeouts: dict[str, UpstreamTimeouts] = attrs.field(init=False)
+    _profile: ActiveProfile
+    _bookings: Bookings
+    _destinations: Destinations
+    _selectors: Selectors
+    _local: LocalRequests
+    _peers: PeerRequests
 
-    def __attrs_post_init__(self) -> None:
-        self._timeouts = {
-            id: UpstreamTimeouts(
-                connect=model.timeouts.connect or inf, response_head=model.timeouts.response_header or inf
-            )
-            for id, model in self._config.models.items()
-        }
+    @classmethod
+    def of(
+        cls,
+        config: Configuration,
+        fleet: Fleet,
+        pool: UpstreamPool,
+        profile: ActiveProfile,
+        bookings: Bookings,
+    ) -> ModelRequests:
+        """Derive everything from ``config``. The others outlive it."""
+        destinations = Destinations.of(config)
+        return cls(
+            config,
+            profile,
+            bookings,
+            destinations,
+            Selectors.of(config, destinations, fleet, bookings),
+            LocalRequests.of(config, fleet, pool),
+            PeerRequests.of(config, pool),
+        )
 
     async def serve(self, exchange: Exchange, route: Route) -> ErrorAnswer | None:
         """Answer a request whose body was read; returns the error that is still to be sent, if there is one.
@@ -66,103 +80,98 @@ class ModelRequests:
         Cancellation, and the client's leaving: the place in the queue is given up, and the connection to the
         upstream closed.
         """
-        asked = await _identified(exchange)
-        if not asked.model:
-            return NO_MODEL_NAMED
-        model = self._config.resolve(asked.model)
-        if model is None:
-            return NO_ROUTER
-        request = UpstreamRequest(
-            method=exchange.method,
-            path=route.upstream_path.encode(),
-            query=exchange.scope["query_string"],
-            headers=exchange.headers,
-            body=exchange.body,
-            client_host=exchange.client_host,
-            timeouts=self._timeouts[model],
-            # A key that opens this door is not for the process behind it.
-            strip_credentials=bool(self._config.api_keys),
+        wishes = self._wishes(exchange)
+        if isinstance(wishes, ErrorAnswer):
+            return wishes
+        content_type, query = exchange.header(b"content-type"), exchange.scope["query_string"]
+        asked = await _beside(
+            exchange.body, lambda: identify(exchange.method, query, content_type, exchange.body)
         )
+        profile = self._config.profiles.get(self._profile.name or "")
+        name = asked.model if profile is None else pinned_name(profile.pins, asked.model)
+        if not name:
+            return NO_MODEL_NAMED
+        asking = Asking(exchange.method, query, content_type, exchange.body, asked.model)
         error: ErrorAnswer | None = None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_cancel_when_client_gone, exchange, nursery.cancel_scope)
-            error = await self._lease_and_relay(ModelId(model), request, exchange, nursery)
+            call = Call(
+                exchange,
+                route.upstream_path.encode(),
+                self._headers(exchange),
+                nursery,
+                wishes.priority,
+                trio.current_time() + wishes.deadline,
+            )
+            error = await self._answer_as(name, call, asking)
             nursery.cancel_scope.cancel()
         return error
 
-    async def _lease_and_relay(
-        self, model: ModelId, request: UpstreamRequest, exchange: Exchange, nursery: trio.Nursery
-    ) -> ErrorAnswer | None:
-        give_up_at, was_replayed = inf, False
-        while True:
-            try:
-                async with self._fleet.lease(model) as endpoint:
-                    ending = await relay(
-                        request,
-                        endpoint,
-                        self._pool,
-                        self._watched_send(model, exchange),
-                        nursery=nursery,
-                        with_trailers=exchange.takes_trailers,
-                    )
-                await ending.send_to(exchange.send)
+    async def _answer_as(self, name: str, call: Call, asking: Asking) -> ErrorAnswer | None:
+        selector = self._selectors.get(name)
+        if selector is None:
+            target = self._destinations.target(name)
+            return NO_ROUTER if target is None else await self._send_to(target, call, asking)
+        tried: list[Target] = []
+        error = no_target(name)
+        while (target := self._selectors.choose(name, tried)) is not None:
+            tried.append(target)
+            is_spillover = selector.strategy == "spillover"
+            unwanted = _UNWANTED if is_spillover and len(tried) < len(selector.targets) else frozenset[int]()
+            failure = await self._send_to(target, call, asking, unwanted)
+            if failure is None:
                 return None
-            except UpstreamGone as gone:
-                # It crashed, or was gone before we came. The next lease starts it again, so try once more;
-                # as long as its end is not noticed, that lease may lead to the same dead process.
-                now = trio.current_time()
-                if now >= give_up_at or (gone.was_sent and was_replayed):
-                    return upstream_died(model, str(gone))
-                give_up_at = min(give_up_at, now + _RECONNECT_FOR)
-                was_replayed = was_replayed or gone.was_sent
-            except (UpstreamBroken, UpstreamStopped, UpstreamTooSlow) as broken:
-                if exchange.is_answered:
-                    log.warning("%s: an answer was broken off: %s", model, broken)
-                    return None
-                return _of_broken(model, broken)
-            except BadRequestHead as bad:
-                return bad_head(str(bad))
-            except SwapcoreError as error:
-                return self._refusal(model, error)
-            await trio.sleep(_RECONNECT_PAUSE)
+            error = failure
+            if not is_spillover or error.status not in _ELSEWHERE or error.code in _NOT_ELSEWHERE:
+                break
+        return error
 
-    def _watched_send(self, model: ModelId, exchange: Exchange) -> ASGISendCallable:
-        """The client's side; where a silent model is to be noticed, what passes is a sign of life."""
-        if not self._config.models[model].liveness.silent:
-            return exchange.send
+    async def _send_to(
+        self, target: Target, call: Call, asking: Asking, unwanted: frozenset[int] = frozenset()
+    ) -> ErrorAnswer | None:
+        # Before any checkpoint: who chooses next has to see that this one is taken.
+        with self._bookings.booked(target.destination) as booking:
+            try:
+                query, body = await _beside(asking.body, lambda: self._destinations.edited(asking, target))
+            except FilterFailed as failure:
+                return ErrorAnswer(500, str(failure))
+            except RenameFailed as failure:
+                return ErrorAnswer(400, str(failure))
+            return await self._relay(target, call, Sending(query, body, unwanted), booking)
 
-        async def send(message: ASGISendEvent) -> None:
-            self._fleet.heard(model)
-            await exchange.send(message)
+    async def _relay(
+        self, target: Target, call: Call, sending: Sending, booking: Booking
+    ) -> ErrorAnswer | None:
+        match target.destination:
+            case Local(model):
+                return await self._local.serve(call, model, sending, booking)
+            case Remote() as remote:
+                return await self._peers.serve(call, remote, sending)
 
-        return send
+    def _wishes(self, exchange: Exchange) -> Wishes | ErrorAnswer:
+        return wishes_of(
+            exchange.header(b"x-swap-priority"),
+            exchange.header(b"x-swap-deadline"),
+            may_prioritize=self._may_prioritize(exchange),
+        )
 
-    def _refusal(self, model: ModelId, error: SwapcoreError) -> ErrorAnswer:
-        if isinstance(error, Overloaded) and self._config.models[model].admission_limit is not None:
-            return TOO_MANY_REQUESTS  # the words that clients of llama-swap know
-        return of_failure(error)
+    def _may_prioritize(self, exchange: Exchange) -> bool:
+        """Where nobody needs a key, nobody can be told from others."""
+        keys = self._config.routing.scheduler.settings.fifo.priority_keys
+        return not self._config.api_keys or (
+            bool(keys) and is_allowed(keys, exchange.header(b"authorization"), exchange.header(b"x-api-key"))
+        )
+
+    def _headers(self, exchange: Exchange) -> list[tuple[bytes, bytes]]:
+        """As they came, but nobody borrows our priority at a peer."""
+        if self._may_prioritize(exchange):
+            return exchange.headers
+        return [(name, value) for name, value in exchange.headers if name != b"x-swap-priority"]
 
 
-def _of_broken(model: ModelId, broken: UpstreamBroken | UpstreamStopped | UpstreamTooSlow) -> ErrorAnswer:
-    match broken:
-        case UpstreamTooSlow():
-            return upstream_too_slow(model, str(broken))
-        case UpstreamStopped():
-            return stopped_meanwhile(model, str(broken))
-        case UpstreamBroken():
-            return upstream_died(model, str(broken))
-
-
-async def _identified(exchange: Exchange) -> Asked:
-    arguments = (
-        exchange.method,
-        exchange.scope["query_string"],
-        exchange.header(b"content-type"),
-        exchange.body,
-    )
-    if len(exchange.body) > _IN_A_THREAD:
-        return await trio.to_thread.run_sync(identify, *arguments)
-    return identify(*arguments)
+async def _beside(body: bytes, work: Callable[[], _T]) -> _T:
+    """Do what takes long for a large body in a thread then. Cancellation: waits for the thread."""
+    return await trio.to_thread.run_sync(work) if len(body) > _IN_A_THREAD else work()
 
 
 async def _cancel_when_client_gone(exchange: Exchange, scope: trio.CancelScope) -> None:

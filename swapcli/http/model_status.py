@@ -19,7 +19,7 @@ def model_status(config: Configuration, state_of: StateOf) -> list[dict[str, Any
         entry["state"] = state_of(ModelId(id)).value
         optional = {
             "aliases": list(model.aliases),
-            "capabilities": capability_flags(model),
+            "capabilities": capability_flags(model.capabilities),
             "context_length": max(model.capabilities.context, 0),
         }
         entries.append(entry | {key: value for key, value in optional.items() if value})

@@ -17,12 +17,14 @@ from swapcli.config import Configuration
 from swapcli.reload import Refused, Reloads, as_json
 from swapcore import ModelId, SwapcoreError
 
+from .active_profile import ActiveProfile
 from .error_answers import MODEL_NOT_FOUND, ErrorAnswer, invalid_configuration, of_failure
 from .fleet import Fleet
 from .fleet_history import FleetHistory
 from .fleet_report import Moment, fleet_report
 from .json_text import to_json_line
 from .model_listing import model_records, running_models
+from .profiles_api import profiles_listing, wanted_profile
 from .resident_memory import resident_memory
 from .routes import ROUTES, Route
 
@@ -35,11 +37,13 @@ class Pages:
 
     fleet: Fleet
     config: Configuration
+    profile: ActiveProfile
     reloads: Reloads
     history: FleetHistory
 
     async def models(self) -> Response:
-        response = _json(model_records(self.config, self.fleet.state_of, int(time.time())))
+        records = model_records(self.config, self.fleet.state_of, int(time.time()), self.profile.name)
+        response = _json(records)
         if origin := request.headers.get("Origin"):  # web pages of any origin may show the list
             response.headers["Access-Control-Allow-Origin"] = origin
         return response
@@ -117,6 +121,16 @@ class Pages:
             {"Content-Type": "application/json"},
         )
 
+    async def profiles(self) -> Response:
+        return _json(profiles_listing(self.config.profiles, self.profile.name))
+
+    async def select_profile(self) -> Response:
+        wanted = wanted_profile(await request.body, self.config.profiles)
+        if isinstance(wanted, ErrorAnswer):
+            return _error(wanted)
+        self.profile.select(wanted)
+        return _json({"active": wanted})
+
     async def version(self) -> Response:
         return _json({"build_date": "unknown", "commit": "unknown", "version": _version()})
 
@@ -124,6 +138,7 @@ class Pages:
 def create_pages(
     fleet: Fleet,
     config: Configuration,
+    profile: ActiveProfile,
     reloads: Reloads,
     history: FleetHistory,
     routes: Iterable[Route] = ROUTES,
@@ -133,7 +148,7 @@ def create_pages(
     # Bounds on requests are the front's; an answer takes as long as it takes.
     app.config.update(RESPONSE_TIMEOUT=None, BODY_TIMEOUT=None, MAX_CONTENT_LENGTH=None)
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
-    pages = Pages(fleet, config, reloads, history)
+    pages = Pages(fleet, config, profile, reloads, history)
     for route in routes:
         if route.page:
             view: _View = getattr(pages, route.page)

@@ -6,6 +6,8 @@ nothing is held back, and nothing is read ahead of the client: while ``send`` bl
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 import attrs
 import trio
 from hypercorn.typing import ASGISendCallable, HTTPResponseStartEvent
@@ -15,6 +17,14 @@ from swapcore import Endpoint
 from .http1_upstream import ResponseHead, UpstreamConnection, UpstreamGone
 from .upstream_pool import UpstreamPool
 from .upstream_request import UpstreamRequest, response_headers
+
+
+class UpstreamDeclined(Exception):
+    """The upstream answered with a status that the caller would rather have from somebody else."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"it answered {status}")
+        self.status = status
 
 
 @attrs.frozen
@@ -46,6 +56,7 @@ async def relay(
     *,
     nursery: trio.Nursery,
     with_trailers: bool = False,
+    unwanted: Container[int] = (),
 ) -> Ending:
     """Send ``request`` to ``endpoint`` and pass the response on; returns what is to be sent at last.
 
@@ -55,9 +66,11 @@ async def relay(
     Args:
       nursery: for what runs beside, the sending of a large body. It is over when this returns.
       with_trailers: the client can take trailers (``http.response.trailers``).
+      unwanted: statuses that are not passed on.
     Raises:
       BadRequestHead: the request cannot be written; nothing was sent to anybody.
       UpstreamGone: no byte of a response arrived; nothing was sent to the client.
+      UpstreamDeclined: the status is unwanted; nothing was sent to the client.
       UpstreamTooSlow: the response did not begin in time; nothing was sent to the client.
       UpstreamBroken, UpstreamStopped: before or after the response began; an answer that was begun must be
         left unfinished then.
@@ -81,6 +94,8 @@ async def relay(
                     raise
                 fresh = True
             else:
+                if response.status in unwanted:
+                    raise UpstreamDeclined(response.status)
                 return await _pass_on(response, connection, send, with_trailers)
         finally:
             pool.release(endpoint, connection)

@@ -107,6 +107,8 @@ ROUTES: tuple[Route, ...] = (
     Route("DELETE", "/api/models/pin/{rest...}", "unpin"),
     Route("GET", "/api/fleet", "fleet_report"),
     Route("POST", "/api/reload", "reload"),
+    Route("GET", "/api/profiles", "profiles"),
+    Route("PUT", "/api/profiles/active", "select_profile"),
     Route("GET", "/api/version", "version"),
     Route("GET", "/api/events", live="events"),
     Route("GET", "/logs", live="logs"),

@@ -9,7 +9,7 @@ from collections import defaultdict
 import attrs
 import trio
 
-from swapcore import Endpoint, ModelId
+from swapcore import Closed, Endpoint, ModelError, ModelId, SwapcoreError
 
 from .http1_upstream import UpstreamConnection, UpstreamGone, UpstreamStopped
 
@@ -35,6 +35,8 @@ class _Connections:
     busy: set[UpstreamConnection] = attrs.field(factory=set[UpstreamConnection])
     generation: int = 0
     """Counts the calls of `UpstreamPool.close`, for those who are connecting meanwhile."""
+    closed_why: SwapcoreError = attrs.field(factory=Closed)
+    """What the last of them said."""
 
 
 @attrs.define(eq=False, repr=False, kw_only=True)
@@ -78,7 +80,7 @@ class UpstreamPool:
         connection = await self._connect(endpoint, connect_timeout)
         if connections.generation != generation:
             connection.close()
-            raise UpstreamStopped
+            raise UpstreamStopped(connections.closed_why)
         connections.busy.add(connection)
         return connection
 
@@ -95,26 +97,27 @@ class UpstreamPool:
         while connections.idle[0].idle_since < oldest or len(connections.idle) > self.max_idle:
             connections.idle.pop(0).close()
 
-    def close(self, model: ModelId, endpoint: Endpoint) -> None:
-        """Close every connection to ``model``'s endpoint now. Whoever uses one gets `UpstreamStopped`.
+    def close(self, model: ModelId, endpoint: Endpoint, why: ModelError) -> None:
+        """Close every connection to ``model``'s endpoint now. Who uses one gets `UpstreamStopped`.
 
         The supervisor's ``on_stopping``: called, and never blocking, just before a process is asked to stop,
         because many servers wait for their clients before they end. The endpoint may be used again later.
         """
         if endpoint in self._endpoints:
             log.debug("closing the connections to %s at %s", model, endpoint.url)
-            self._close(endpoint)
+            self._close(endpoint, why)
 
     def close_all(self) -> None:
         """Close every connection there is."""
         for endpoint in tuple(self._endpoints):
-            self._close(endpoint)
+            self._close(endpoint, Closed())
 
-    def _close(self, endpoint: Endpoint) -> None:
+    def _close(self, endpoint: Endpoint, why: SwapcoreError) -> None:
         connections = self._endpoints[endpoint]
         connections.generation += 1
+        connections.closed_why = why
         for connection in (*connections.idle, *connections.busy):
-            connection.close()
+            connection.close(why)
         connections.idle.clear()
 
     def statistics(self) -> PoolStatistics:

@@ -10,6 +10,8 @@ import attrs
 
 from swapcore import Endpoint
 
+from .body_filter import Pieces
+
 HOP_BY_HOP = frozenset(
     {
         b"connection",
@@ -32,6 +34,7 @@ _NOT_FORWARDED = HOP_BY_HOP | {
     b"x-forwarded-for",
 }
 _CREDENTIALS = frozenset({b"authorization", b"x-api-key"})
+_USUAL_PORTS = {"http": 80, "https": 443}
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _TARGET = re.compile(rb"/[\x21-\x7e\x80-\xff]*")
 
@@ -50,6 +53,10 @@ class UpstreamTimeouts:
     """From the end of the request to the response's headers. A long answer in one piece may take for ever."""
 
 
+def _in_pieces(body: bytes | Pieces) -> Pieces:
+    return (body,) if isinstance(body, bytes) else body
+
+
 @attrs.frozen
 class UpstreamRequest:
     """A request on its way to an upstream, whichever that turns out to be."""
@@ -61,7 +68,7 @@ class UpstreamRequest:
     """Without its question mark."""
     headers: Iterable[tuple[bytes, bytes]]
     """As the client sent them, names in lower case."""
-    body: bytes
+    body: Pieces = attrs.field(converter=_in_pieces)
     client_host: str
     """The other end of the client's connection; empty when unknown."""
     timeouts: UpstreamTimeouts = UpstreamTimeouts()
@@ -100,8 +107,9 @@ class UpstreamRequest:
             lines.append(b"x-forwarded-for: %b\r\n" % b", ".join(forwarded_for))
         if wants_trailers:
             lines.append(b"te: trailers\r\n")
-        if self.body or self.method not in ("GET", "HEAD"):
-            lines.append(b"content-length: %d\r\n" % len(self.body))
+        length = sum(map(len, self.body))
+        if length or self.method not in ("GET", "HEAD"):
+            lines.append(b"content-length: %d\r\n" % length)
         head = b"%b %b HTTP/1.1\r\nhost: %b\r\n%b\r\n" % (
             self.method.encode("ascii"),
             self._target(endpoint),
@@ -149,4 +157,6 @@ def _named_in_connection(headers: Iterable[tuple[bytes, bytes]]) -> frozenset[by
 
 def _authority(endpoint: Endpoint) -> bytes:
     host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
-    return f"{host}:{endpoint.port}".encode("idna" if not host.isascii() else "ascii")
+    if endpoint.port != _USUAL_PORTS.get(endpoint.scheme):
+        host += f":{endpoint.port}"
+    return host.encode("idna" if not host.isascii() else "ascii")

@@ -82,7 +82,7 @@ async def test_case_01_a_completes_untouched_while_b_waits_for_its_room(autojump
     servers, visits = FakeServers(load_seconds={A: 5, B: 7}, stop_seconds=2), list[Visit]()
     cuts = list[tuple[float, ModelId]]()
 
-    def on_stopping(model: ModelId, endpoint: Endpoint) -> None:
+    def on_stopping(model: ModelId, endpoint: Endpoint, why: Exception) -> None:
         cuts.append((trio.current_time(), model))
 
     policy = SchedulingPolicy(max_wait=10)  # not even a caller that is overdue may cut it
@@ -349,7 +349,7 @@ async def test_case_16_a_change_of_the_configuration_leaves_unrelated_streams_al
         before,
         planner=BESIDE_EACH_OTHER,
         launch=servers,
-        on_stopping=lambda model, endpoint: cuts.append(model),
+        on_stopping=lambda model, endpoint, why: cuts.append(model),
     ) as supervisor:
         await supervisor.load(A)
         async with trio.open_nursery() as nursery:

@@ -457,17 +457,21 @@ async def test_cancelling_from_outside_stops_every_process(autojump_clock: MockC
 
 
 async def test_on_stopping_comes_before_the_stop_and_may_fail(autojump_clock: MockClock) -> None:
-    servers, calls = FakeServers(), list[tuple[str, Endpoint, bool]]()
+    servers, calls = FakeServers(), list[tuple[str, Endpoint, bool, str]]()
 
-    def on_stopping(model: ModelId, endpoint: Endpoint) -> None:
-        calls.append((model, endpoint, model in servers.alive))
+    def on_stopping(model: ModelId, endpoint: Endpoint, why: Exception) -> None:
+        assert isinstance(why, swapcore.Unloaded)
+        calls.append((model, endpoint, model in servers.alive, why.reason))
         raise RuntimeError("a mistake of the embedding program")
 
     specs = [ModelSpec(A, url="http://h:1"), ModelSpec(B, url="http://h:2")]
     async with swapcore.open_supervisor(specs, launch=servers, on_stopping=on_stopping) as supervisor:
         await supervisor.load(A)
         await supervisor.load(B)
-    assert calls == [("a", Endpoint("http://h:1"), True), ("b", Endpoint("http://h:2"), True)]
+    assert calls == [
+        ("a", Endpoint("http://h:1"), True, "it was stopped: b runs alone"),
+        ("b", Endpoint("http://h:2"), True, "it was stopped: shutdown"),
+    ]
 
 
 @pytest.mark.parametrize("question", ["evictions", "choose_next"])

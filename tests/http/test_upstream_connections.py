@@ -11,8 +11,9 @@ from http_wire import CHUNKED, JSON, PATIENCE, CutOff, Seen, always, chunk, plai
 
 from swapcli.http.http1_upstream import UpstreamStopped
 from swapcli.http.upstream_pool import PoolStatistics, UpstreamPool
-from swapcore import Endpoint, ModelId
+from swapcore import Endpoint, ModelId, Unloaded
 
+STOPPED = Unloaded(ModelId("m"), "it was stopped: unload")
 BODY = b'{"model":"m"}'
 ASK = request("POST", "/v1/completions", JSON, body=BODY)
 
@@ -166,7 +167,7 @@ async def test_closing_an_endpoint_closes_what_is_idle() -> None:
     async with upstream(always(plain(b"x"))) as up, rig(up.endpoint) as served:
         await served.chat()
         assert served.pool.statistics().idle == 1
-        served.pool.close(ModelId("m"), up.endpoint)
+        served.pool.close(ModelId("m"), up.endpoint, STOPPED)
         assert served.pool.statistics().idle == 0
         with trio.fail_after(PATIENCE):
             await up.client_gone.wait()
@@ -185,7 +186,7 @@ async def test_closing_an_endpoint_breaks_a_stream_and_the_client_sees_it() -> N
         await client.send(ASK)
         await client.head("POST")
         await client.piece()
-        served.pool.close(ModelId("m"), up.endpoint)
+        served.pool.close(ModelId("m"), up.endpoint, STOPPED)
         with trio.fail_after(0.5):
             await up.client_gone.wait()
         with pytest.raises(CutOff):
@@ -205,7 +206,7 @@ async def test_closing_an_endpoint_before_the_answer_is_a_503_and_starts_nothing
         await client.send(ASK)
         with trio.fail_after(PATIENCE):
             await asked.wait()
-        served.pool.close(ModelId("m"), up.endpoint)
+        served.pool.close(ModelId("m"), up.endpoint, STOPPED)
         reply = await client.reply("POST")
         assert reply.status == 503
         assert b'"code":"unloaded"' in reply.body
@@ -249,7 +250,7 @@ async def test_closing_an_endpoint_while_a_connection_to_it_is_made(monkeypatch:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(acquire)
             await begun.wait()
-            pool.close(ModelId("m"), up.endpoint)
+            pool.close(ModelId("m"), up.endpoint, STOPPED)
             go_on.set()
         assert pool.statistics() == PoolStatistics(idle=0, busy=0)
         with trio.fail_after(PATIENCE):

@@ -293,3 +293,11 @@ def test_what_no_planner_name_is(name: str) -> None:
     assert "routing.router.planner: the planner must be" in errors(
         f"routing: {{router: {{planner: '{name}'}}}}"
     )
+
+
+def test_a_priority_key_has_to_be_one_of_the_keys() -> None:
+    both = "apiKeys: [one, two]\nrouting: {scheduler: {settings: {fifo: {priorityKeys: [two, three]}}}}\n"
+    assert config(both).routing.scheduler.settings.fifo.priority_keys == ("two", "three")
+    (warning,) = loaded(both).warnings
+    assert "none of apiKeys" in str(warning)
+    assert "three" not in str(warning)

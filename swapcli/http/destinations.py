@@ -1,0 +1,106 @@
+"""Where a request goes, and what is changed in it on the way there: by its name and its target only. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeAlias
+
+import attrs
+
+from swapcli.config import Configuration
+from swapcore import ModelId
+
+from .body_filter import BodyFilter, Pieces
+from .form_pairs import encoded, has_unreadable, pairs_of
+from .model_name import Carrier, carrier_of
+from .model_rename import renamed
+
+
+@attrs.frozen
+class Local:
+    """A model that runs here."""
+
+    model: ModelId
+
+
+@attrs.frozen
+class Remote:
+    """A model of a peer."""
+
+    peer: str
+    model: str
+    """What the peer calls it."""
+
+
+Destination: TypeAlias = Local | Remote
+
+
+@attrs.frozen
+class Target:
+    """A destination, and the name that led there: each name of a model may have filters of its own."""
+
+    name: str
+    destination: Destination
+
+
+@attrs.frozen
+class Asking:
+    """What of a request may be changed."""
+
+    method: str
+    query: bytes
+    content_type: str
+    body: bytes
+    model: str
+    """As the client wrote it."""
+
+
+@attrs.frozen
+class Destinations:
+    """Of one configuration."""
+
+    _config: Configuration
+    _of_models: Mapping[str, BodyFilter]
+    _of_peers: Mapping[str, BodyFilter]
+
+    @classmethod
+    def of(cls, config: Configuration) -> Destinations:
+        return cls(
+            config,
+            {id: BodyFilter.of(model.filters) for id, model in config.models.items()},
+            {id: BodyFilter.of(peer.filters) for id, peer in config.peers.items()},
+        )
+
+    def target(self, name: str) -> Target | None:
+        """Who serves ``name``: a model of ours, by its id or an alias, else one of a peer; None: nobody."""
+        model = self._config.resolve(name)
+        if model is not None:
+            return Target(name, Local(ModelId(model)))
+        found = self._config.resolve_peer(name)
+        return Target(name, Remote(*found)) if found is not None else None
+
+    def edited(self, asking: Asking, target: Target) -> tuple[bytes, Pieces]:
+        """Return query and body as the target gets them; takes long for a large body only.
+
+        Raises:
+          FilterFailed, RenameFailed: see there.
+        """
+        carrier = carrier_of(asking.method, asking.content_type)
+        query = asking.query
+        match target.destination:
+            case Local(id):
+                edits, model = self._of_models[id], target.name
+                if carrier in (Carrier.JSON, Carrier.MULTIPART):
+                    model = self._config.models[id].use_model_name or model
+            case Remote(peer, model):
+                edits = self._of_peers[peer]
+                if has_unreadable(query):  # no two servers need agree on what it says
+                    query = encoded(pairs_of(query))
+        body: Pieces = (asking.body,)
+        if carrier is not Carrier.JSON and model != asking.model:
+            query, body = renamed(
+                carrier, model, query=query, content_type=asking.content_type, body=asking.body
+            )
+        elif carrier is Carrier.JSON and (model != asking.model or edits.changes(target.name)):
+            body = edits.apply(asking.body, target.name, model if model != asking.model else None)
+        return query, body

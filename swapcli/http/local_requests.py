@@ -1,0 +1,143 @@
+"""Requests that a model of this server answers: lease its process, relay."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from math import inf
+
+import attrs
+import trio
+from hypercorn.typing import ASGISendCallable, ASGISendEvent
+
+from swapcli.config import Configuration, ModelConfig
+from swapcore import ModelId, Overloaded, SwapcoreError
+
+from .bookings import Booking
+from .call import Call, Sending
+from .error_answers import (
+    TOO_MANY_REQUESTS,
+    ErrorAnswer,
+    bad_head,
+    declined,
+    of_failure,
+    upstream_died,
+    upstream_too_slow,
+)
+from .exchange import Exchange
+from .fleet import Fleet
+from .http1_upstream import UpstreamBroken, UpstreamGone, UpstreamStopped, UpstreamTooSlow
+from .relay import UpstreamDeclined, relay
+from .upstream_pool import UpstreamPool
+from .upstream_request import BadRequestHead, UpstreamRequest, UpstreamTimeouts
+
+log = logging.getLogger("swapcli.http")
+
+_RECONNECT_FOR = 1.0
+_RECONNECT_PAUSE = 0.02
+"""A process that has just ended looks ready until its end is noticed; this is how long that may take."""
+
+
+@attrs.frozen(eq=False)
+class LocalRequests:
+    """To the models of one configuration."""
+
+    _fleet: Fleet
+    _pool: UpstreamPool
+    _models: Mapping[str, ModelConfig]
+    _has_keys: bool
+
+    @classmethod
+    def of(cls, config: Configuration, fleet: Fleet, pool: UpstreamPool) -> LocalRequests:
+        return cls(fleet, pool, config.models, bool(config.api_keys))
+
+    async def serve(
+        self, call: Call, model: ModelId, sending: Sending, booking: Booking
+    ) -> ErrorAnswer | None:
+        """Lease and relay; returns the error that is still to be sent, if there is one.
+
+        An answer that broke off is left unfinished, for the server to abort.
+
+        Args:
+          booking: released once the request is in line, where the supervisor counts it.
+        Cancellation: the place in the queue is given up, and the connection to the process closed.
+        """
+        exchange, config = call.exchange, self._models[model]
+        request = UpstreamRequest(
+            method=exchange.method,
+            path=call.path,
+            query=sending.query,
+            headers=call.headers,
+            body=sending.body,
+            client_host=exchange.client_host,
+            timeouts=UpstreamTimeouts(
+                connect=config.timeouts.connect or inf, response_head=config.timeouts.response_header or inf
+            ),
+            # A key that opens this door is not for the process behind it.
+            strip_credentials=self._has_keys and not config.pass_credentials,
+        )
+        give_up_at, was_replayed = inf, False
+        while True:
+            booking.release()  # no checkpoint until the supervisor counts it
+            patience = max(0.0, call.give_up_at - trio.current_time())
+            try:
+                async with self._fleet.lease(
+                    model, priority=call.priority, give_up_after=patience
+                ) as endpoint:
+                    ending = await relay(
+                        request,
+                        endpoint,
+                        self._pool,
+                        self._watched_send(model, exchange),
+                        nursery=call.nursery,
+                        with_trailers=exchange.takes_trailers,
+                        unwanted=sending.unwanted,
+                    )
+                await ending.send_to(exchange.send)
+                return None
+            except UpstreamGone as gone:
+                # It crashed, or was gone before we came. The next lease starts it again, so try once more;
+                # as long as its end is not noticed, that lease may lead to the same dead process.
+                now = trio.current_time()
+                if now >= give_up_at or (gone.was_sent and was_replayed):
+                    return upstream_died(model, str(gone))
+                give_up_at = min(give_up_at, now + _RECONNECT_FOR)
+                was_replayed = was_replayed or gone.was_sent
+            except (UpstreamBroken, UpstreamStopped, UpstreamTooSlow) as broken:
+                if exchange.is_answered:
+                    log.warning("%s: an answer was broken off: %s", model, broken)
+                    return None
+                return _of_broken(model, broken)
+            except UpstreamDeclined as answer:
+                return declined(model, answer.status)
+            except BadRequestHead as bad:
+                return bad_head(str(bad))
+            except SwapcoreError as error:
+                return self._refusal(model, error)
+            await trio.sleep(_RECONNECT_PAUSE)
+
+    def _watched_send(self, model: ModelId, exchange: Exchange) -> ASGISendCallable:
+        """The client's side; where a silent model is to be noticed, what passes is a sign of life."""
+        if not self._models[model].liveness.silent:
+            return exchange.send
+
+        async def send(message: ASGISendEvent) -> None:
+            self._fleet.heard(model)
+            await exchange.send(message)
+
+        return send
+
+    def _refusal(self, model: ModelId, error: SwapcoreError) -> ErrorAnswer:
+        if isinstance(error, Overloaded) and self._models[model].admission_limit is not None:
+            return TOO_MANY_REQUESTS  # the words that clients of llama-swap know
+        return of_failure(error)
+
+
+def _of_broken(model: ModelId, broken: UpstreamBroken | UpstreamStopped | UpstreamTooSlow) -> ErrorAnswer:
+    match broken:
+        case UpstreamTooSlow():
+            return upstream_too_slow(model, str(broken))
+        case UpstreamStopped(why=why):
+            return of_failure(why)
+        case UpstreamBroken():
+            return upstream_died(model, str(broken))
