@@ -815,3 +815,24 @@ async def test_a_model_that_nobody_uses_may_be_silent(autojump_clock: MockClock)
         await supervisor.load(A)
         await trio.sleep(1000)
         assert supervisor.state_of(A) is ProcState.READY
+
+
+async def test_callers_are_counted_from_the_call_to_the_release(autojump_clock: MockClock) -> None:
+    async with swapcore.open_supervisor(
+        [ModelSpec(A)], launch=FakeServers(load_seconds={A: 5})
+    ) as supervisor:
+        lease = supervisor.lease(A)
+        async with trio.open_nursery() as nursery:
+
+            async def hold() -> None:
+                async with lease:
+                    assert supervisor.callers(A) == 1
+                    await trio.sleep(1)
+
+            nursery.start_soon(hold)
+            assert supervisor.callers(A) == 0
+            await trio.testing.wait_all_tasks_blocked()
+            assert supervisor.callers(A) == 1
+        assert supervisor.callers(A) == 0
+        with pytest.raises(swapcore.UnknownModel):
+            supervisor.callers(ModelId("nobody"))
