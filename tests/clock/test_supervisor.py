@@ -831,7 +831,7 @@ async def test_callers_are_counted_from_the_call_to_the_release(autojump_clock: 
 
             nursery.start_soon(hold)
             assert supervisor.callers(A) == 0
-            await trio.testing.wait_all_tasks_blocked()
+            await wait_all_tasks_blocked()
             assert supervisor.callers(A) == 1
         assert supervisor.callers(A) == 0
         with pytest.raises(swapcore.UnknownModel):
