@@ -26,6 +26,8 @@ class Run:
     """When the first of the leases that are held now was granted."""
     heard_at: float = 0.0
     """When it last produced something for a caller, as far as callers tell."""
+    evicted: tuple[ModelId, ...] = ()
+    """Whose room it took."""
     failure: Exception | None = None
     """Why it is being stopped although nobody asked for that: it hangs."""
     survived: StillAlive | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from math import inf, isinf
 
 import attrs
 
@@ -16,7 +17,13 @@ _LATE = 1.1
 
 @attrs.define(eq=False)
 class Returns:
-    """The gaps between a model's last release and the next request for it, whether it still ran or not."""
+    """The gaps between a model's last release and the next request for it.
+
+    Whether it still ran or not: but a caller who comes once the model that took its
+    room has served somebody may have waited for just that, like one who asks two
+    models in turn. To stay for such a caller would be to wait for ever, so he counts as
+    one who never came.
+    """
 
     _gaps: deque[float] = attrs.field(factory=lambda: deque[float](maxlen=REMEMBERED))
     _idle_since: float | None = None
@@ -24,6 +31,12 @@ class Returns:
     def went_idle(self, now: float) -> None:
         """Its last lease ended, and nobody is in line for it."""
         self._idle_since = now
+
+    def others_served(self) -> None:
+        """The model that took its room has served somebody since it went idle."""
+        if self._idle_since is not None:
+            self._gaps.append(inf)
+            self._idle_since = None
 
     def asked_for(self, now: float) -> None:
         """Somebody wants it. Only the first after it went idle counts."""
@@ -51,6 +64,8 @@ class Returns:
         best = worth = waited = 0.0
         before, chances = idle_for, len(longer) + 1  # perhaps nobody comes at all, this time
         for come, gap in enumerate(longer, start=1):
+            if isinf(gap):
+                break
             waited += (gap - before) * (chances - come + 1) / chances
             before = gap
             probability = come / chances

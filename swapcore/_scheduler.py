@@ -139,6 +139,10 @@ class Scheduler:
             if slot is not None:
                 if not ticket.preload:
                     slot.service_seconds = smoothed(slot.service_seconds, now - ticket.granted_at)
+                for model in run.evicted:
+                    if evicted := self.fleet.slots.get(model):
+                        evicted.returns.others_served()
+                run.evicted = ()
                 if slot.run is run and slot.state is ProcState.READY:
                     self._serve(slot)
                     if run.leases == 0:
@@ -609,7 +613,7 @@ class Scheduler:
             self._drop_swap(swap.target)
             self._serve(slot)
             return
-        slot.run = Run(slot.spec, launched_at=self._now)
+        slot.run = Run(slot.spec, launched_at=self._now, evicted=swap.evicted)
         slot.starts += 1
         self.fleet.occupied[swap.target] = None  # it has counted as running since the swap was committed
         self._change(slot, StartRequested(), "request")

@@ -209,6 +209,21 @@ def test_an_idle_model_makes_room_soon_once_its_agent_has_gone_and_at_once_if_it
     assert waits[C] == 21
 
 
+def test_who_asks_two_models_in_turn_never_waits_for_himself() -> None:
+    """He comes back for the first when the second has served him, and not before."""
+    simulation = Simulation(SPECS, ExclusivePlanner(), load_seconds=5, stop_seconds=1)
+    callers = list[Caller]()
+
+    def ask() -> None:
+        if len(callers) < 60:
+            model = MODELS[len(callers) % 2]
+            callers.append(simulation.call_at(simulation.now + 0.1, model, hold=1, then=ask))
+
+    ask()
+    simulation.play()
+    assert waits_of(callers) == [5.0] + [pytest.approx(6.0)] * 59
+
+
 def test_an_overdue_caller_is_not_kept_for_callers_who_may_be_back() -> None:
     policy = SchedulingPolicy(max_wait=10, leeway=60)
     simulation = Simulation(SPECS, ExclusivePlanner(), policy, load_seconds=20, stop_seconds=1)
