@@ -73,7 +73,8 @@ class Simulation:
     scheduler: Scheduler = attrs.field(init=False)
     _agenda: list[tuple[float, int, Callable[[], Sequence[Effect]]]] = attrs.field(factory=list, init=False)
     _sequence: int = attrs.field(default=0, init=False)
-    _alive: dict[Run, bool] = attrs.field(factory=dict[Run, bool], init=False)
+    launches: int = attrs.field(default=0, init=False)
+    _alive: dict[Run, None] = attrs.field(factory=dict[Run, None], init=False)
 
     def __attrs_post_init__(self) -> None:
         self.scheduler = Scheduler.for_specs(
@@ -143,7 +144,8 @@ class Simulation:
             match effect:
                 case Launch(run):
                     self._check_launch(run)
-                    self._alive[run] = True
+                    self._alive[run] = None
+                    self.launches += 1
                     self._at(self.now + self._load_seconds_of(run.model), partial(self._ready, run))
                     if (life := self.crash_after(run)) < inf:
                         crash = RuntimeError("crashed")
@@ -177,7 +179,7 @@ class Simulation:
         return self.scheduler.on_checked(check, error, self.now)
 
     def _ready(self, run: Run) -> Sequence[Effect]:
-        if not self._alive[run] or run.survived is not None:
+        if run not in self._alive or run.survived is not None:
             return ()
         if (patience := self.hang_after(run)) < inf:
             self._at(self.now + patience, partial(self._hung, run))
@@ -188,7 +190,7 @@ class Simulation:
 
     def _end_of_life(self, run: Run, error: Exception | None) -> Sequence[Effect]:
         """It ends, or was to: then nothing changes before it does."""
-        if not self._alive[run] or run.survived is not None:
+        if run not in self._alive or run.survived is not None:
             return ()
         if (stays := self.survives_for(run)) <= 0:
             return self._end(run, error)
@@ -200,9 +202,9 @@ class Simulation:
         return self.scheduler.on_hung(run, Hung(run.model, "silent"), self.now)
 
     def _end(self, run: Run, error: Exception | None) -> Sequence[Effect]:
-        if not self._alive[run]:
+        if run not in self._alive:
             return ()
-        self._alive[run] = False
+        del self._alive[run]
         return self.scheduler.on_process(run, Exited(error), self.now)
 
     def _leave(self, caller: Caller) -> Sequence[Effect]:
@@ -219,7 +221,7 @@ class Simulation:
 
     def _check_launch(self, run: Run) -> None:
         assert self.scheduler.fleet.queue.count(run.model) > 0, f"{run.model} is started for nobody"
-        occupied = [r.model for r, alive in self._alive.items() if alive]
+        occupied = [other.model for other in self._alive]
         assert run.model not in occupied, f"{run.model} is started twice"
         plan = self.planner.evictions(run.model, FleetView(running=[*occupied, run.model]))
         assert not set(getattr(plan, "evict", ())) & set(occupied), f"{run.model} beside {occupied}"

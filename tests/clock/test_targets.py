@@ -193,10 +193,6 @@ class Ending(Simulation):
     def shut_down(self) -> None:
         self._apply(self.scheduler.on_shutdown(self.now))
 
-    @property
-    def launches(self) -> int:
-        return len(self._alive)
-
 
 def test_g15_nothing_is_started_once_the_shutdown_has_begun(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("scheduler_simulation.ASKED_FOR", (*ASKED_FOR, "shutdown"))

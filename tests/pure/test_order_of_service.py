@@ -23,6 +23,7 @@ FIRST_COME_FIRST_SERVED = SchedulingPolicy(leeway=0)
 # -- what it is worth ----------------------------------------------------------------------------
 
 
+@pytest.mark.rule("G32")
 @pytest.mark.parametrize("make", TRACES, ids=lambda make: str(make.__name__))
 def test_g32_on_traces_of_agents_the_mean_wait_is_a_fifth_less_than_first_come_first_served(
     make: Callable[[int], Trace],

@@ -60,7 +60,7 @@ class OneWaySimulation(Simulation):
 
     def _check_launch(self, run: Run) -> None:
         assert self.scheduler.fleet.queue.count(run.model) > 0
-        occupied = [other.model for other, alive in self._alive.items() if alive]
+        occupied = [other.model for other in self._alive]
         assert run.model not in occupied
         for other in occupied:
             pair = FleetView(running=[other, run.model])
