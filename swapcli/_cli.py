@@ -275,12 +275,15 @@ def _run(
         from ._check import counted
         from ._listen import CannotListen
         from ._serve import serve as serve_until_stopped
+        from .activity.journal import StoreRefused
         from .config import ConfigurationError, render
     try:
         status = serve_until_stopped(
             sources=sources, listen=listen, watch_every=watch_every, announce=announce
         )
     except CannotListen as error:
+        raise Failure(str(error)) from error
+    except StoreRefused as error:
         raise Failure(str(error)) from error
     except ConfigurationError as error:
         click.echo("\n".join(render(problem) for problem in error.problems), err=True)

@@ -16,8 +16,10 @@ from swapcore import ModelId, Supervisor, SwapPlanner, open_supervisor
 
 from ._listen import CannotListen, ListenAddress
 from ._preload import preload
+from ._recording import apply_to_recorder, open_recorder, open_store
 from ._shutdown import DRAIN_SECONDS, WATCHED_SIGNALS, Shutdown
 from ._systemd import Systemd
+from .activity.database import ActivityDatabase
 from .config import (
     Configuration,
     ConfigurationError,
@@ -51,8 +53,6 @@ from .reload import Look, Reloader, Reloads, look, summary, watch
 logger = logging.getLogger("swapcli")
 
 NOT_YET = (
-    "captureBuffer",
-    "metricsMaxInMemory",
     "models.*.compat.ignoreWebsockets",
     "models.*.sendLoadingState",
     "models.*.timeouts.expectContinue",
@@ -61,14 +61,12 @@ NOT_YET = (
     "models.*.timeouts.tlsHandshake",
     "performance",
     "sendLoadingState",
-    "store",
-    "ui",
     "upstream",
 )
 """Keys that load and are checked, and that this server does not act on yet. Each one in use is a warning."""
 
 
-ONLY_AT_START = frozenset({"performance", "store"})
+ONLY_AT_START = frozenset({"performance"})
 """Settings that a reload leaves as they are, and says so."""
 
 _KILL_FLUSH = 0.2
@@ -92,6 +90,7 @@ def serve(
     Raises:
       ConfigurationError: with every problem of the files.
       CannotListen: the address is taken, or not ours.
+      StoreRefused: the file for the record of requests is not ours to write to.
     """
     sources = [source.absolute() for source in sources]
     first_look = look(sources)
@@ -101,12 +100,15 @@ def serve(
         raise ConfigurationError(loaded.refusals)
     systemd = Systemd.of_environment(os.environ)
     sockets = _sockets_of(systemd) or bind(listen)
+    database = open_store(loaded.config)
     logs = open_server_logs()
     _apply_to_logs(logs, loaded.config)
     try:
         for problem in (*loaded.warnings, *_not_yet(loaded)):
             logger.warning("%s", problem)
-        server = _Server(sources, first_look, watch_every, loaded, planner, sockets, logs, systemd, announce)
+        server = _Server(
+            sources, first_look, watch_every, loaded, planner, sockets, logs, database, systemd, announce
+        )
         trio.run(server.run)
     finally:
         logs.close()
@@ -139,6 +141,7 @@ class _Server:
     _planner: SwapPlanner
     _sockets: Sequence[socket.socket]
     _logs: ServerLogs
+    _database: ActivityDatabase
     _systemd: Systemd
     _announce: Callable[[Sequence[str]], None] | None
     _pool: UpstreamPool = attrs.field(factory=UpstreamPool, init=False)
@@ -174,20 +177,23 @@ class _Server:
         state = CurrentState(hub, supervisor, config, active_profile=lambda: self._profile.name)
         self._profile.subscribe(state.profile_changed)
         live = Live(self._logs, state, drain.stop)
-        app = create_app(
-            supervisor,
-            config,
-            self._pool,
-            reloads=self._reloads,
-            live=live,
-            history=history,
-            profile=self._profile,
-        )
         async with (
             supervisor.events() as events,
             supervisor.events() as more_events,
+            open_recorder(self._database, config, hub) as recorder,
             trio.open_nursery() as nursery,
         ):
+            state.requests_in_flight = recorder.inflight.snapshot
+            app = create_app(
+                supervisor,
+                config,
+                self._pool,
+                reloads=self._reloads,
+                live=live,
+                history=history,
+                profile=self._profile,
+                recorder=recorder,
+            )
             nursery.start_soon(state.follow, events)
             nursery.start_soon(history.follow, more_events)
 
@@ -196,13 +202,17 @@ class _Server:
                 nursery.cancel_scope.cancel()
 
             await nursery.start(serve_to_the_end)
+            followers: list[Callable[[Configuration], None]] = [
+                state.use,
+                partial(apply_to_recorder, recorder),
+            ]
             urls = [url_of(sock) for sock in self._sockets]
             logger.info("listening on %s", ", ".join(urls))
             self._systemd.ready(f"listening on {', '.join(urls)}")
             if self._announce is not None:
                 self._announce(urls)
             async with trio.open_nursery() as until_stopped:
-                until_stopped.start_soon(self._follow_edits, supervisor, app, state)
+                until_stopped.start_soon(self._follow_edits, supervisor, app, followers)
                 until_stopped.start_soon(app.pages.prepare)  # not before: this is what makes a start slow
                 await shutdown.asked.wait()
                 until_stopped.cancel_scope.cancel()
@@ -214,7 +224,9 @@ class _Server:
                 await shutdown.hurried.wait()
             drain.cut.set()
 
-    async def _follow_edits(self, supervisor: Supervisor, app: Front, state: CurrentState) -> None:
+    async def _follow_edits(
+        self, supervisor: Supervisor, app: Front, followers: Sequence[Callable[[Configuration], None]]
+    ) -> None:
         """Preload, watch the sources and reload, until cancelled."""
         async with trio.open_nursery() as nursery:
             wanted = self._loaded.config.hooks.on_startup.preload
@@ -234,7 +246,7 @@ class _Server:
                 followers=[
                     partial(_apply_to_logs, self._logs),
                     lambda config: self._profile.keep_if_in(config.profiles),
-                    state.use,
+                    *followers,
                 ],
                 want=lambda models: nursery.start_soon(preload, supervisor, models),
                 more_warnings=_not_yet,

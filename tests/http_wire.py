@@ -25,6 +25,7 @@ from swapcore import (
     ProcState,
     Statistics,
     UnknownModel,
+    Waiting,
 )
 
 PATIENCE = 5.0
@@ -329,7 +330,12 @@ class StubFleet:
 
     @asynccontextmanager
     async def lease(
-        self, model: ModelId, *, priority: int = 0, give_up_after: float = inf
+        self,
+        model: ModelId,
+        *,
+        priority: int = 0,
+        give_up_after: float = inf,
+        on_wait: Callable[[Waiting], None] | None = None,
     ) -> AsyncGenerator[Endpoint]:
         self.called[model] += 1
         self.wishes.append((priority, give_up_after))

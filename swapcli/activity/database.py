@@ -15,7 +15,6 @@ from .record import ActivityRecord
 from .schema import migrate
 from .tokens import Tokens
 
-MEMORY = ":memory:"
 _BUSY_SECONDS = 1.0
 """For how long another program may lock the file before an attempt counts as failed."""
 
@@ -49,12 +48,13 @@ class ActivityDatabase:
     """An open database. Every method may raise `sqlite3.Error`, and changes nothing then."""
 
     _connection: sqlite3.Connection
-    is_in_memory: bool
+    path: str
+    """Of the file; empty: in memory."""
     last_id: int
     """The highest id that a record here had when it was opened."""
 
     @classmethod
-    def open(cls, path: str = MEMORY) -> ActivityDatabase:
+    def open(cls, path: str = "") -> ActivityDatabase:
         """Open a file, or a database in memory, and bring it up to date.
 
         Raises:
@@ -62,7 +62,11 @@ class ActivityDatabase:
           sqlite3.Error: the file cannot be opened, or is damaged.
         """
         connection = sqlite3.connect(
-            path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=32
+            path or ":memory:",
+            timeout=_BUSY_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=32,
         )
         try:
             # With a write-ahead log a commit waits for no disk, and survives the death of the process.
@@ -73,7 +77,10 @@ class ActivityDatabase:
         except BaseException:
             connection.close()
             raise
-        return cls(connection, path == MEMORY, last_id)
+        return cls(connection, path, last_id)
+
+    def __del__(self) -> None:
+        self._connection.close()  # of one that nobody runs, nobody knows when it is over
 
     def close(self) -> None:
         """Close it; the write-ahead log goes into the file."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 import attrs
 
@@ -11,7 +12,9 @@ from .header_maps import header_map
 from .record import ActivityRecord
 from .response_meter import Reading, ResponseMeter
 
-RawHeaders = list[tuple[bytes, bytes]]
+RawHeaders: TypeAlias = list[tuple[bytes, bytes]]
+Body: TypeAlias = Sequence[bytes | memoryview]
+"""In pieces, as it is sent."""
 
 CLIENT_LEFT = 499
 """Status of a request whose client left before it was answered."""
@@ -24,8 +27,8 @@ class Exchanged:
     asked_path: str
     """As the client asked for it; it says what may be kept."""
     request_headers: RawHeaders
-    request_body: bytes
-    """As the model's process got it."""
+    request_body: Body
+    """As it was sent on."""
     response_headers: RawHeaders
 
 
@@ -60,7 +63,7 @@ class EndedRequest:
         """Bytes that it keeps in memory until it is measured."""
         if self._measured is not None:
             return 0
-        return self.meter.kept + (len(self.exchanged.request_body) if self.exchanged else 0)
+        return self.meter.kept + (sum(map(len, self.exchanged.request_body)) if self.exchanged else 0)
 
     def forget_capture(self) -> None:
         """Give up the capture, for want of memory; the figures stay."""
@@ -104,7 +107,7 @@ class EndedRequest:
             Capture(
                 path=_valid(self.path),
                 request_headers=header_map(exchanged.request_headers),
-                request_body=exchanged.request_body if parts.request_body else None,
+                request_body=b"".join(exchanged.request_body) if parts.request_body else None,
                 response_headers=header_map(
                     exchanged.response_headers, without=frozenset({b"content-encoding"})
                 ),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import attrs
 import trio
@@ -17,7 +17,7 @@ from swapcore import ProcState
 
 from .header_maps import header_map
 
-RawHeaders = list[tuple[bytes, bytes]]
+RawHeaders: TypeAlias = list[tuple[bytes, bytes]]
 
 TICK = 0.25
 """Seconds between two messages about one request whose answer grows."""
@@ -51,6 +51,24 @@ class InflightListener(Protocol):
     def remove(self, id: str) -> None: ...
 
     def snapshot(self, requests: list[dict[str, Any]]) -> None: ...
+
+
+@attrs.frozen
+class Nobody:
+    """A listener that does not."""
+
+    @property
+    def is_listening(self) -> bool:
+        return False
+
+    def upsert(self, request: Mapping[str, Any]) -> None:
+        pass
+
+    def remove(self, id: str) -> None:
+        pass
+
+    def snapshot(self, requests: list[dict[str, Any]]) -> None:
+        pass
 
 
 @attrs.define(eq=False, kw_only=True)

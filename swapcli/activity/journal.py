@@ -16,7 +16,7 @@ import attrs
 import trio
 
 from .captures import Capture, CaptureBuffer, unpack
-from .database import MEMORY, ActivityDatabase, Page, Totals
+from .database import ActivityDatabase, Page, Totals
 from .database_file import foreign_file
 from .ended_request import EndedRequest
 from .query import ActivityQuery
@@ -63,11 +63,10 @@ class Journal:
     on_recorded: Callable[[int], None]
     """Called with the id of each record once it, and its capture, can be read."""
     _database: ActivityDatabase
-    _path: str
-    """Of the file; empty: in memory."""
     _keep: int
     """Records in memory."""
-    _last_id: int = attrs.field(default=0, init=False)
+    _wanted_path: str = attrs.field(init=False)
+    _last_id: int = attrs.field(init=False)
     _queue: deque[EndedRequest] = attrs.field(factory=deque[EndedRequest], init=False)
     _queued_bytes: int = attrs.field(default=0, init=False)
     _batch: list[EndedRequest] = attrs.field(factory=list[EndedRequest], init=False)
@@ -82,9 +81,10 @@ class Journal:
 
     def __attrs_post_init__(self) -> None:
         self._last_id = self._database.last_id
+        self._wanted_path = self._database.path
 
     def __repr__(self) -> str:
-        return f"<Journal in {self._path or 'memory'}: {self.statistics()}>"
+        return f"<Journal in {self._database.path or 'memory'}: {self.statistics()}>"
 
     def statistics(self) -> JournalStatistics:
         """Return the counts."""
@@ -130,6 +130,8 @@ class Journal:
 
     async def _flush(self, *, abandon_on_cancel: bool = False) -> None:
         """With ``_in_thread`` held. Cancellation: what was not written is tried again."""
+        if self._wanted_path != self._database.path:
+            await self._change_file()
         while self._batch or self._queue:
             while self._queue and len(self._batch) < _BATCH:
                 ended = self._queue.popleft()
@@ -196,28 +198,30 @@ class Journal:
 
     # -- another configuration -------------------------------------------------------
 
-    async def reconfigure(self, path: str, *, keep: int, capture_bytes: int) -> None:
-        """Go on with another file, number of records in memory, and memory for captures.
+    def reconfigure(self, path: str, *, keep: int, capture_bytes: int) -> None:
+        """Go on with another file, number of records in memory, and memory for captures. Never blocks.
 
-        Ids go on from the higher of both files, so none is given twice.
-
-        Raises:
-          StoreRefused: of *path*; everything goes on as before then.
-        Cancellation: nothing changed, or all.
+        Ids go on from the higher of both files, so none is given twice. A file that cannot be used is a
+        warning, and everything goes on with the one before.
         """
-        if path != self._path:
-            async with self._in_thread:
-                await self._flush()
-                self._database = await trio.to_thread.run_sync(_exchange, self._database, path)
-            self._path = path
-            self._last_id = max(self._last_id, self._database.last_id)
         self._keep = keep
         self.captures.resize(capture_bytes)
+        self._wanted_path = path
+        self._arrived.set()
+
+    async def _change_file(self) -> None:
+        """With ``_in_thread`` held. Cancellation: nothing changed, or all."""
+        try:
+            self._database = await trio.to_thread.run_sync(_exchange, self._database, self._wanted_path)
+        except StoreRefused as refusal:
+            log.warning("requests are recorded where they were: %s", refusal)
+        self._wanted_path = self._database.path
+        self._last_id = max(self._last_id, self._database.last_id)
 
 
 @asynccontextmanager
 async def open_journal(
-    path: str = "",
+    database: ActivityDatabase,
     *,
     keep: int = 1000,
     capture_bytes: int = 0,
@@ -226,19 +230,12 @@ async def open_journal(
     """Write requests down for the length of the block; what came in is written when it ends.
 
     Args:
-      path: file of the database; empty keeps it in memory.
+      database: made by `open_database`; closed at the end.
       keep: records in memory; a file keeps all.
       capture_bytes: memory for captures.
-    Raises:
-      StoreRefused: the file is not ours to write to.
     """
-    database = await trio.to_thread.run_sync(open_database, path)
     journal = Journal(
-        captures=CaptureBuffer(capture_bytes),
-        on_recorded=on_recorded,
-        database=database,
-        path=path,
-        keep=keep,
+        captures=CaptureBuffer(capture_bytes), on_recorded=on_recorded, database=database, keep=keep
     )
     async with trio.open_nursery() as nursery:
         nursery.start_soon(journal.run)
@@ -248,8 +245,10 @@ async def open_journal(
             nursery.cancel_scope.cancel()
 
 
-def open_database(path: str) -> ActivityDatabase:
-    """Open the file; a database in memory takes its place while the file is damaged or cannot be reached.
+def open_database(path: str = "") -> ActivityDatabase:
+    """Open the file, or nothing but memory. Blocks for as long as the disk takes.
+
+    A database in memory takes the place of a file that is damaged or cannot be reached.
 
     Raises:
       StoreRefused: the file is not ours to write to.
@@ -264,7 +263,7 @@ def open_database(path: str) -> ActivityDatabase:
         raise StoreRefused(f"{path}: {newer}") from None
     except (OSError, sqlite3.Error) as error:
         log.warning("%s cannot be used: %s; requests are recorded in memory only", path, error)
-        return ActivityDatabase.open(MEMORY)
+        return ActivityDatabase.open()
 
 
 def _exchange(before: ActivityDatabase, path: str) -> ActivityDatabase:
@@ -275,4 +274,4 @@ def _exchange(before: ActivityDatabase, path: str) -> ActivityDatabase:
 
 def _write(database: ActivityDatabase, batch: Sequence[EndedRequest], keep: int) -> None:
     records = [ended.measure().record for ended in batch]
-    database.write(records, keep if database.is_in_memory else None)
+    database.write(records, None if database.path else keep)

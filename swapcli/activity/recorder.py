@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from time import time
+from typing import TypeAlias
 
 import attrs
 import trio
 
-from .captures import captured_parts
-from .ended_request import EndedRequest, Exchanged
-from .inflight import InflightList, InflightRequest, Place
-from .journal import Journal
+from .captures import CaptureBuffer, captured_parts
+from .ended_request import Body, EndedRequest, Exchanged
+from .inflight import InflightList, InflightRequest, Nobody, Place
+from .journal import Journal, open_database
 from .response_meter import ResponseMeter
 
-RawHeaders = list[tuple[bytes, bytes]]
+RawHeaders: TypeAlias = list[tuple[bytes, bytes]]
 
 
 @attrs.frozen(eq=False)
@@ -24,6 +25,14 @@ class Recorder:
     journal: Journal
     inflight: InflightList
 
+    @classmethod
+    def unattended(cls) -> Recorder:
+        """Return one that keeps all in memory, and whose journal nobody runs: it writes when it is read."""
+        journal = Journal(
+            captures=CaptureBuffer(0), on_recorded=lambda _: None, database=open_database(), keep=1000
+        )
+        return cls(journal, InflightList(Nobody()))
+
     def follow(
         self,
         *,
@@ -32,7 +41,7 @@ class Recorder:
         asked_path: str,
         path: str,
         headers: RawHeaders,
-        body: bytes,
+        body: Body,
         remote_ip: str,
         is_metered: bool,
         cancel: Callable[[], object],
@@ -72,8 +81,8 @@ class Recording:
     _recorder: Recorder
     request: InflightRequest
     path: str
-    body: bytes
-    """As the model's process gets it: whoever changes it on the way says so here."""
+    body: Body
+    """As it is sent on."""
     _meter: ResponseMeter | None = None
     captures: bool = attrs.field(default=False, kw_only=True)
     metadata: dict[str, str] = attrs.field(factory=dict[str, str], init=False)
@@ -92,9 +101,14 @@ class Recording:
         self.request.place, self.request.is_granted = place, False
         self._recorder.inflight.changed(self.request)
 
-    def granted(self) -> None:
-        """It has its model."""
+    def goes_to(self, model: str, body: Body) -> None:
+        """It was decided who is to answer, and what that one gets."""
+        self.request.model, self.body = model, body
+
+    def granted(self, priority: int) -> None:
+        """It has its model, which is one of this server's, and has that priority."""
         self.request.is_granted = True
+        self.metadata["fifo_priority"] = str(priority)
         if self.request.place is not None:
             self._recorder.inflight.changed(self.request)
 

@@ -3,9 +3,11 @@
 from .active_profile import ActiveProfile as ActiveProfile
 from .current_state import CurrentState as CurrentState, LogNews as LogNews
 from .event_hub import EventHub as EventHub
+from .event_messages import ActivityRecorded as ActivityRecorded
 from .fleet_history import FleetHistory as FleetHistory
 from .front import Front as Front, create_app as create_app
 from .hypercorn_glue import Drain as Drain, serve_http as serve_http
+from .inflight_news import InflightNews as InflightNews
 from .listening import bind as bind, url_of as url_of
 from .live_answers import Live as Live
 from .routes import ROUTES as ROUTES, Route as Route

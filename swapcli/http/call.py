@@ -7,6 +7,8 @@ from math import inf
 import attrs
 import trio
 
+from swapcli.activity.recorder import Recording
+
 from .body_filter import Pieces
 from .exchange import Exchange
 
@@ -19,6 +21,7 @@ class Call:
     path: bytes
     """As the target sees it."""
     headers: list[tuple[bytes, bytes]]
+    recording: Recording
     nursery: trio.Nursery
     """For what runs beside; it ends with the request."""
     priority: int = 0

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from email.utils import formatdate
 from math import inf
 from time import time
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import attrs
 import trio
@@ -45,6 +45,18 @@ class ClientGone(Exception):
     """The client closed the connection before its request was complete."""
 
 
+class Watcher(Protocol):
+    """Looks at an answer on its way. None of its methods blocks or fails."""
+
+    def response_started(self, status: int, headers: list[tuple[bytes, bytes]]) -> None: ...
+
+    def response_body(self, data: bytes, *, is_last: bool) -> None: ...
+
+    def ended(self) -> None:
+        """The request is over, whether it was answered or not."""
+        ...
+
+
 @attrs.define(eq=False)
 class Exchange:
     """A request and its answer. Owned by the task that serves it.
@@ -67,6 +79,7 @@ class Exchange:
     """Of the answer; 0 until it is sent."""
     body_bytes: int = attrs.field(default=0, init=False)
     """Of the answer's body, so far."""
+    watcher: Watcher | None = attrs.field(default=None, init=False)
     _body_complete: bool = attrs.field(default=False, init=False)
     _body_refused: bool = attrs.field(default=False, init=False)
     _replayed: bool = attrs.field(default=False, init=False)
@@ -171,6 +184,8 @@ class Exchange:
         """An ASGI ``send`` that counts, and adds the Date that an answer must have."""
         if message["type"] == "http.response.body":
             self.body_bytes += len(message["body"])
+            if self.watcher is not None:
+                self.watcher.response_body(message["body"], is_last=not message.get("more_body", False))
         elif message["type"] == "http.response.start":
             self.status = message["status"]
             headers = list(message["headers"])
@@ -179,7 +194,14 @@ class Exchange:
             if self.may_upgrade and self.status != 101:
                 headers.append((b"Connection", b"close"))  # there is no telling what would come next
             message["headers"] = headers
+            if self.watcher is not None:
+                self.watcher.response_started(self.status, headers)
         await self._send(message)
+
+    def end(self) -> None:
+        """Nothing more happens to this request."""
+        if self.watcher is not None:
+            self.watcher.ended()
 
     async def reply(self, status: int, headers: Headers, body: bytes) -> None:
         """Send a whole answer with its length. A body of the request that nobody read is swallowed first.

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from math import inf
 from typing import Protocol
 
-from swapcore import Endpoint, ModelId, ModelLog, ModelSpec, ProcState, Statistics
+from swapcore import Endpoint, ModelId, ModelLog, ModelSpec, ProcState, Statistics, Waiting
 
 
 class Fleet(Protocol):
     """The part of `swapcore.Supervisor` that is used here; see there."""
 
     def lease(
-        self, model: ModelId, *, priority: int = 0, give_up_after: float = inf
+        self,
+        model: ModelId,
+        *,
+        priority: int = 0,
+        give_up_after: float = inf,
+        on_wait: Callable[[Waiting], None] | None = None,
     ) -> AbstractAsyncContextManager[Endpoint]: ...
 
     def callers(self, model: ModelId) -> int: ...

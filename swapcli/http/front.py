@@ -18,6 +18,7 @@ from hypercorn.typing import (
     Scope,
 )
 
+from swapcli.activity.recorder import Recorder
 from swapcli.config import Configuration
 from swapcli.reload import Reloads
 
@@ -55,6 +56,7 @@ def create_app(
     live: Live | None = None,
     history: FleetHistory | None = None,
     profile: ActiveProfile | None = None,
+    recorder: Recorder | None = None,
 ) -> Front:
     """Return the ASGI application that serves ``config``'s models.
 
@@ -62,22 +64,24 @@ def create_app(
       fleet: the supervisor of those models; its ``on_stopping`` must close the pool's connections.
       pool: connections to the models' processes. The caller closes it at the end.
       reloads: where requests for a reload go; without it there are none.
+      recorder: follows the requests to models; without it, one that writes nothing to a disk.
       live: what logs and events are taken from, which the caller feeds; without it there are none.
       history: what happened to the models, which the caller feeds.
       profile: which one is active, and who wants to be told of changes.
     """
     reload_requests, past = reloads or Reloads(), history or FleetHistory()
     active, bookings = profile or ActiveProfile(), Bookings()
+    followed = recorder or Recorder.unattended()
     heard = live or Live.of_nothing(fleet, config)
 
     def make_site(config: Configuration) -> Site:
         def make_pages() -> ASGIFramework:
             from .pages import create_pages
 
-            return create_pages(fleet, config, active, reload_requests, past)
+            return create_pages(fleet, config, active, reload_requests, past, followed)
 
         return Site(
-            ModelRequests.of(config, fleet, pool, active, bookings),
+            ModelRequests.of(config, fleet, pool, active, bookings, followed),
             LatePages(make_pages),
             LiveAnswers(heard, fleet, config),
             config.api_keys,
@@ -148,6 +152,7 @@ class Front:
             if not exchange.is_answered:
                 await _send_error(exchange, INTERNAL)
         finally:
+            exchange.end()
             log_request(exchange, trio.current_time() - started)
 
     async def _answer(self, exchange: Exchange) -> None:

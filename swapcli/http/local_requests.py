@@ -45,11 +45,13 @@ class LocalRequests:
     _fleet: Fleet
     _pool: UpstreamPool
     _models: Mapping[str, ModelConfig]
+    _priorities: Mapping[str, int]
     _has_keys: bool
 
     @classmethod
     def of(cls, config: Configuration, fleet: Fleet, pool: UpstreamPool) -> LocalRequests:
-        return cls(fleet, pool, config.models, bool(config.api_keys))
+        priorities = config.routing.scheduler.settings.fifo.priority
+        return cls(fleet, pool, config.models, priorities, bool(config.api_keys))
 
     async def serve(
         self, call: Call, model: ModelId, sending: Sending, booking: Booking
@@ -82,8 +84,9 @@ class LocalRequests:
             patience = max(0.0, call.give_up_at - trio.current_time())
             try:
                 async with self._fleet.lease(
-                    model, priority=call.priority, give_up_after=patience
+                    model, priority=call.priority, give_up_after=patience, on_wait=call.recording.waits
                 ) as endpoint:
+                    call.recording.granted(self._priorities.get(model, 0))
                     ending = await relay(
                         request,
                         endpoint,

@@ -8,15 +8,18 @@ from typing import TypeVar
 import attrs
 import trio
 
+from swapcli.activity.recorder import Recorder, Recording
 from swapcli.config import Configuration
 
+from .accept_encoding import readable_only
+from .access_log import remote_ip
 from .active_profile import ActiveProfile
 from .body_filter import FilterFailed
 from .bookings import Booking, Bookings
 from .call import Call, Sending
 from .credentials import is_allowed
 from .destinations import Asking, Destinations, Local, Remote, Target
-from .error_answers import NO_MODEL_NAMED, NO_ROUTER, ErrorAnswer, no_target
+from .error_answers import CANCELLED, NO_MODEL_NAMED, NO_ROUTER, ErrorAnswer, no_target
 from .exchange import Exchange
 from .fleet import Fleet
 from .local_requests import LocalRequests
@@ -50,6 +53,7 @@ class ModelRequests:
     _selectors: Selectors
     _local: LocalRequests
     _peers: PeerRequests
+    _recorder: Recorder
 
     @classmethod
     def of(
@@ -59,6 +63,7 @@ class ModelRequests:
         pool: UpstreamPool,
         profile: ActiveProfile,
         bookings: Bookings,
+        recorder: Recorder,
     ) -> ModelRequests:
         """Derive everything from ``config``. The others outlive it."""
         destinations = Destinations.of(config)
@@ -70,6 +75,7 @@ class ModelRequests:
             Selectors.of(config, destinations, fleet, bookings),
             LocalRequests.of(config, fleet, pool),
             PeerRequests.of(config, pool),
+            recorder,
         )
 
     async def serve(self, exchange: Exchange, route: Route) -> ErrorAnswer | None:
@@ -95,23 +101,43 @@ class ModelRequests:
         error: ErrorAnswer | None = None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_cancel_when_client_gone, exchange, nursery.cancel_scope)
+            recording = self._follow(exchange, route, name, nursery.cancel_scope)
             call = Call(
                 exchange,
                 route.upstream_path.encode(),
-                self._headers(exchange),
+                self._headers(exchange, readable=recording.is_metered),
+                recording,
                 nursery,
                 wishes.priority,
                 trio.current_time() + wishes.deadline,
             )
             error = await self._answer_as(name, call, asking)
             nursery.cancel_scope.cancel()
+        if recording.request.was_cancelled and not exchange.is_answered:
+            return CANCELLED
         return error
+
+    def _follow(self, exchange: Exchange, route: Route, name: str, scope: trio.CancelScope) -> Recording:
+        recording = self._recorder.follow(
+            model=name,
+            method=exchange.method,
+            asked_path=route.pattern,
+            path=route.upstream_path,
+            headers=exchange.headers,
+            body=(exchange.body,),
+            remote_ip=remote_ip(exchange),
+            is_metered=exchange.method == "POST",
+            cancel=scope.cancel,
+        )
+        exchange.watcher = recording
+        return recording
 
     async def _answer_as(self, name: str, call: Call, asking: Asking) -> ErrorAnswer | None:
         selector = self._selectors.get(name)
         if selector is None:
             target = self._destinations.target(name)
             return NO_ROUTER if target is None else await self._send_to(target, call, asking)
+        call.recording.metadata["selector"] = name
         tried: list[Target] = []
         error = no_target(name)
         while (target := self._selectors.choose(name, tried)) is not None:
@@ -144,8 +170,10 @@ class ModelRequests:
     ) -> ErrorAnswer | None:
         match target.destination:
             case Local(model):
+                call.recording.goes_to(model, sending.body)
                 return await self._local.serve(call, model, sending, booking)
             case Remote() as remote:
+                call.recording.goes_to(target.name, sending.body)
                 return await self._peers.serve(call, remote, sending)
 
     def _wishes(self, exchange: Exchange) -> Wishes | ErrorAnswer:
@@ -162,11 +190,16 @@ class ModelRequests:
             bool(keys) and is_allowed(keys, exchange.header(b"authorization"), exchange.header(b"x-api-key"))
         )
 
-    def _headers(self, exchange: Exchange) -> list[tuple[bytes, bytes]]:
-        """As they came, but nobody borrows our priority at a peer."""
-        if self._may_prioritize(exchange):
-            return exchange.headers
-        return [(name, value) for name, value in exchange.headers if name != b"x-swap-priority"]
+    def _headers(self, exchange: Exchange, *, readable: bool) -> list[tuple[bytes, bytes]]:
+        """As they came, but nobody borrows our priority at a peer.
+
+        Args:
+          readable: no answer is asked for that we cannot read.
+        """
+        headers = exchange.headers
+        if not self._may_prioritize(exchange):
+            headers = [(name, value) for name, value in headers if name != b"x-swap-priority"]
+        return readable_only(headers) if readable else headers
 
 
 async def _beside(body: bytes, work: Callable[[], _T]) -> _T:

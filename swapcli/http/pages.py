@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import re
+import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from importlib.metadata import PackageNotFoundError, version
@@ -13,21 +16,27 @@ import trio
 from quart import Response, request
 from quart_trio import QuartTrio
 
+from swapcli.activity.query import BadQuery, parse_query
+from swapcli.activity.recorder import Recorder
 from swapcli.config import Configuration
 from swapcli.reload import Refused, Reloads, as_json
 from swapcore import ModelId, SwapcoreError
 
 from .active_profile import ActiveProfile
+from .activity_answers import activity_page, activity_totals
 from .error_answers import MODEL_NOT_FOUND, ErrorAnswer, invalid_configuration, of_failure
 from .fleet import Fleet
 from .fleet_history import FleetHistory
 from .fleet_report import Moment, fleet_report
-from .json_text import to_json_line
+from .json_text import to_json, to_json_line
 from .model_listing import model_records, running_models
 from .profiles_api import profiles_listing, wanted_profile
 from .resident_memory import resident_memory
 from .routes import ROUTES, Route
 
+log = logging.getLogger("swapcli.http")
+
+_INTEGER = re.compile(r"[+-]?[0-9]{1,40}", re.ASCII)
 _View = Callable[[], Awaitable[Response]]
 
 
@@ -40,6 +49,7 @@ class Pages:
     profile: ActiveProfile
     reloads: Reloads
     history: FleetHistory
+    recorder: Recorder
 
     async def models(self) -> Response:
         records = model_records(self.config, self.fleet.state_of, int(time.time()), self.profile.name)
@@ -131,6 +141,41 @@ class Pages:
         self.profile.select(wanted)
         return _json({"active": wanted})
 
+    async def activity(self) -> Response:
+        try:
+            query = parse_query(request.args.getlist)
+        except BadQuery as bad:
+            return _error(ErrorAnswer(400, str(bad)))
+        journal = self.recorder.journal
+        try:
+            return _json(activity_page(await journal.page(query), query, journal.captures))
+        except sqlite3.Error:
+            log.exception("the record of requests cannot be read")
+            return _error(ErrorAnswer(500, "failed to get activity"))
+
+    async def activity_totals(self) -> Response:
+        try:
+            totals = await self.recorder.journal.totals(request.args.get("model", "").strip())
+        except sqlite3.Error:
+            log.exception("the record of requests cannot be read")
+            return _error(ErrorAnswer(500, "failed to get activity stats"))
+        return _json(activity_totals(totals))
+
+    async def capture(self) -> Response:
+        if not _INTEGER.fullmatch(_rest()):
+            return _error(ErrorAnswer(400, "invalid capture ID"))
+        id = int(_rest())
+        capture = await self.recorder.journal.capture(id)
+        if capture is None:
+            return _error(ErrorAnswer(404, "capture not found"))
+        body = await trio.to_thread.run_sync(lambda: to_json(capture.as_json(id)))  # it may be long
+        return Response(body, 200, {"Content-Type": "application/json"})
+
+    async def cancel_request(self) -> Response:
+        if not self.recorder.inflight.cancel(_rest()):
+            return _error(ErrorAnswer(404, "inflight request not found"))
+        return _json({"msg": "ok"})
+
     async def version(self) -> Response:
         return _json({"build_date": "unknown", "commit": "unknown", "version": _version()})
 
@@ -141,6 +186,7 @@ def create_pages(
     profile: ActiveProfile,
     reloads: Reloads,
     history: FleetHistory,
+    recorder: Recorder,
     routes: Iterable[Route] = ROUTES,
 ) -> QuartTrio:
     """Return the application for the routes with a page. The front has found the route and read the body."""
@@ -148,7 +194,7 @@ def create_pages(
     # Bounds on requests are the front's; an answer takes as long as it takes.
     app.config.update(RESPONSE_TIMEOUT=None, BODY_TIMEOUT=None, MAX_CONTENT_LENGTH=None)
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
-    pages = Pages(fleet, config, profile, reloads, history)
+    pages = Pages(fleet, config, profile, reloads, history, recorder)
     for route in routes:
         if route.page:
             view: _View = getattr(pages, route.page)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 from urllib.parse import quote, unquote
 
@@ -15,7 +15,8 @@ import attrs
 class Route:
     """One method and path.
 
-    ``{rest...}`` at the end of a pattern stands for the rest of the path, which may be empty.
+    ``{rest...}`` at the end of a pattern stands for the rest of the path, which may be empty; ``{id}`` for
+    one segment, which may not.
     """
 
     method: str
@@ -44,6 +45,10 @@ class Route:
         return self.pattern.endswith("/" + _REST)
 
     @property
+    def has_id(self) -> bool:
+        return _ID in self.segments
+
+    @property
     def segments(self) -> tuple[str, ...]:
         return tuple(self.prefix.split("/")[1:])
 
@@ -56,6 +61,7 @@ class Route:
 
 
 _REST = "{rest...}"
+_ID = "{id}"
 
 _POST_TO_MODEL = (
     "/v1/chat/completions",
@@ -110,6 +116,10 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/api/profiles", "profiles"),
     Route("PUT", "/api/profiles/active", "select_profile"),
     Route("GET", "/api/version", "version"),
+    Route("POST", "/api/inflight/{id}/cancel", "cancel_request"),
+    Route("GET", "/api/metrics/activity", "activity"),
+    Route("GET", "/api/metrics/stats", "activity_totals"),
+    Route("GET", "/api/captures/{id}", "capture"),
     Route("GET", "/api/events", live="events"),
     Route("GET", "/logs", live="logs"),
     Route("GET", "/logs/stream", live="log_stream"),
@@ -122,7 +132,7 @@ ROUTES: tuple[Route, ...] = (
 class Found:
     route: Route
     rest: str = ""
-    """What ``{rest...}`` stands for, percent-decoded."""
+    """What ``{rest...}``, or ``{id}``, stands for, percent-decoded."""
 
 
 @attrs.frozen
@@ -160,17 +170,20 @@ class RouteTable:
 
     routes: tuple[Route, ...] = attrs.field(converter=tuple[Route, ...])
     _exact: _Methods = attrs.field(factory=dict[tuple[str, ...], dict[str, Route]], init=False)
+    _with_id: _Methods = attrs.field(factory=dict[tuple[str, ...], dict[str, Route]], init=False)
     _open_ended: _Methods = attrs.field(factory=dict[tuple[str, ...], dict[str, Route]], init=False)
     _quick: dict[tuple[str, bytes], Found] = attrs.field(factory=dict[tuple[str, bytes], Found], init=False)
 
     def __attrs_post_init__(self) -> None:
         for route in self.routes:
             methods = {"GET": ("GET", "HEAD")}.get(route.method, (route.method,))
-            table = self._open_ended if route.is_open_ended else self._exact
+            table = (
+                self._open_ended if route.is_open_ended else self._with_id if route.has_id else self._exact
+            )
             key = route.segments[:-1] if route.is_open_ended else route.segments
             for method in methods:
                 table.setdefault(key, {})[method] = route
-                if not route.is_open_ended:
+                if table is self._exact:
                     self._quick[method, route.pattern.encode()] = Found(route)
 
     def look_up(self, method: str, raw_path: bytes, query: bytes) -> Lookup:
@@ -188,6 +201,9 @@ class RouteTable:
         segments = tuple(unquote(segment) for segment in encoded)
         if (methods := self._exact.get(segments)) is not None:
             return _of_method(methods, method, "")
+        for pattern, methods in self._with_id.items():
+            if (id := _id_in(segments, pattern)) is not None:
+                return _of_method(methods, method, id)
         for length in range(len(segments) - 1, 0, -1):
             if (methods := self._open_ended.get(segments[:length])) is not None:
                 return _of_method(methods, method, unquote("/".join(encoded[length:])))
@@ -203,6 +219,14 @@ def _of_method(methods: Mapping[str, Route], method: str, rest: str) -> Found | 
     if (route := methods.get(method)) is not None:
         return Found(route, rest)
     return WrongMethod(", ".join(sorted(methods)))
+
+
+def _id_in(segments: Sequence[str], pattern: Sequence[str]) -> str | None:
+    """Return what ``{id}`` stands for; ``None`` when the path has another form."""
+    if len(segments) != len(pattern):
+        return None
+    at = pattern.index(_ID)
+    return segments[at] if (*segments[:at], _ID, *segments[at + 1 :]) == pattern else None
 
 
 def _cleaned(path: str) -> str:

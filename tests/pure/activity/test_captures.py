@@ -26,7 +26,7 @@ def ended(
     meter = ResponseMeter(path, keep if captured_parts(path).response_body else 0)
     meter.start(status, headers)
     meter.feed(body)
-    exchanged = Exchanged(path, [(b"host", b"h"), (b"x-session-id", b"7")], b"question", headers)
+    exchanged = Exchanged(path, [(b"host", b"h"), (b"x-session-id", b"7")], [b"ques", b"tion"], headers)
     return EndedRequest(
         id=1,
         ended_at=0,

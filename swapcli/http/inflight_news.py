@@ -1,0 +1,31 @@
+"""Tells the clients of ``/api/events`` of the requests under way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from .event_hub import EventHub
+from .event_messages import InflightRemove, InflightSnapshot, InflightUpsert
+
+
+@attrs.frozen(eq=False)
+class InflightNews:
+    """The listener of an `InflightList`."""
+
+    _hub: EventHub
+
+    @property
+    def is_listening(self) -> bool:
+        return self._hub.has_clients
+
+    def upsert(self, request: Mapping[str, Any]) -> None:
+        self._hub.publish(InflightUpsert(request))
+
+    def remove(self, id: str) -> None:
+        self._hub.publish(InflightRemove(id))
+
+    def snapshot(self, requests: list[dict[str, Any]]) -> None:
+        self._hub.publish(InflightSnapshot(requests))

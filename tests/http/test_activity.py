@@ -1,0 +1,487 @@
+"""Requests are recorded, listed while they last, and kept whole: through the server, on real sockets."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+import trio
+from http_wire import (
+    CHUNKED,
+    END,
+    JSON,
+    PATIENCE,
+    Answer,
+    CutOff,
+    Reply,
+    Rig,
+    Seen,
+    StubFleet,
+    always,
+    chunk,
+    plain,
+    request,
+    serving,
+    upstream,
+)
+
+from swapcli._recording import open_recorder, open_store
+from swapcli.activity.recorder import Recorder
+from swapcli.config import Configuration, ModelConfig
+from swapcli.config._top_level import Store
+from swapcli.http import CurrentState, EventHub, Live, UpstreamPool, create_app
+from swapcli.http.routes import ROUTES
+from swapcli.logs import ServerLogs
+from swapcore import ProcState, StartFailed
+
+USAGE = b'{"usage":{"prompt_tokens":4,"completion_tokens":2}}'
+ANSWER = plain(USAGE, "Content-Type: application/json")
+
+
+@attrs.define(eq=False)
+class Recorded(Rig):
+    """A server with a record."""
+
+    recorder: Recorder
+
+    async def rows(self, query: str = "") -> list[dict[str, Any]]:
+        """The record, newest first."""
+        reply = await self.ask("GET", "/api/metrics/activity" + query)
+        assert reply.status == 200, reply.body
+        found: list[dict[str, Any]] = json.loads(reply.body)["data"]
+        return found
+
+    async def row(self) -> dict[str, Any]:
+        """The only record there is."""
+        await self.until_idle()
+        (row,) = await self.rows()
+        return row
+
+    async def until_idle(self) -> None:
+        """Wait until no request to a model is under way: its client may see the end a moment sooner."""
+        with trio.fail_after(PATIENCE):
+            while len(self.recorder.inflight):  # noqa: ASYNC110 - the end of a request sends no event
+                await trio.sleep(0.001)
+
+    async def entry(self) -> dict[str, Any]:
+        """The only request under way, once there is one."""
+        with trio.fail_after(PATIENCE):
+            while not len(self.recorder.inflight):  # noqa: ASYNC110 - the same
+                await trio.sleep(0.001)
+        (entry,) = self.recorder.inflight.snapshot()
+        return entry
+
+    async def cancel(self, id: str) -> Reply:
+        return await self.ask("POST", f"/api/inflight/{id}/cancel")
+
+
+@asynccontextmanager
+async def recorded(
+    answer: Answer, *, config: Configuration | None = None, state: ProcState = ProcState.READY
+) -> AsyncGenerator[Recorded]:
+    """Serve the model ``m``, alias ``em``, which answers as told."""
+    config = config or Configuration(models={"m": ModelConfig()}, aliases={"em": "m"}, capture_buffer=1)
+    pool, hub = UpstreamPool(), EventHub()
+    async with upstream(answer) as model:
+        fleet = StubFleet(dict.fromkeys(config.models, model.endpoint))
+        live = Live(ServerLogs.unprinted(), CurrentState(hub, fleet, config), trio.Event())
+        async with open_recorder(open_store(config), config, hub) as recorder:
+            live.state.requests_in_flight = recorder.inflight.snapshot
+            app = create_app(fleet, config, pool, live=live, recorder=recorder)
+            async with serving(app) as server:
+                try:
+                    yield Recorded(server, pool, fleet, live, recorder)
+                finally:
+                    pool.close_all()
+
+
+@attrs.define(eq=False)
+class Held:
+    """An upstream that answers when it is told to."""
+
+    asked: trio.Event = attrs.field(factory=trio.Event)
+    go_on: trio.Event = attrs.field(factory=trio.Event)
+    begin: bytes = b""
+    """Sent at once."""
+    end: bytes = ANSWER
+
+    async def __call__(self, seen: Seen, stream: trio.SocketStream) -> None:
+        if self.begin:
+            await stream.send_all(self.begin)
+        self.asked.set()
+        await self.go_on.wait()
+        await stream.send_all(self.end)
+
+
+# -- what is recorded ---------------------------------------------------------------------------
+
+
+@pytest.mark.rule("H166")
+@pytest.mark.rule("H169")
+async def test_a_row() -> None:
+    async with recorded(always(ANSWER)) as served:
+        await served.chat(b'{"model":"em"}')
+        row = await served.row()
+    assert row.pop("timestamp")
+    assert row.pop("duration_ms") < 5000
+    assert row == {
+        "id": 1,
+        "model": "m",
+        "req_path": "/v1/chat/completions",
+        "resp_content_type": "application/json",
+        "resp_status_code": 200,
+        "tokens": {
+            "cache_tokens": -1, "draft_tokens": -1, "draft_acc_tokens": -1, "input_tokens": 4,
+            "output_tokens": 2, "prompt_per_second": -1, "tokens_per_second": -1,
+        },
+        "has_capture": True,
+        "metadata": {"fifo_priority": "0"},
+    }  # fmt: skip
+
+
+@pytest.mark.rule("H163")
+async def test_posts_are_metered_and_gets_are_not() -> None:
+    async with recorded(always(ANSWER)) as served:
+        for route in ROUTES:
+            if not route.is_ours and "{" not in route.pattern:
+                path = f"{route.pattern}?model=m"
+                assert (await served.ask(route.method, path, body=b"")).status == 200, path
+        await served.until_idle()
+        rows = await served.rows("?limit=999&order=asc")
+    posts = [
+        route.upstream_path
+        for route in ROUTES
+        if route.method == "POST" and not route.is_ours and "{" not in route.pattern
+    ]
+    assert [row["req_path"] for row in rows] == posts
+
+
+@pytest.mark.rule("H38")
+@pytest.mark.rule("H164")
+async def test_every_request_with_a_model_has_a_row_whatever_becomes_of_it() -> None:
+    async with recorded(always(plain(b"", status="503 Service Unavailable"))) as served:
+        served.fleet.failures["m"] = [StartFailed("m", "no")]  # type: ignore[arg-type]
+        for body in (b"{}", b'{"model":"nobody"}', b'{"model":"m"}', b'{"model":"m"}'):
+            await served.chat(body)
+        await served.until_idle()
+        rows = await served.rows("?order=asc")
+    assert [(row["model"], row["resp_status_code"]) for row in rows] == [
+        ("nobody", 404), ("m", 502), ("m", 503),
+    ]  # fmt: skip
+    assert rows[0]["error_msg"] == "no router for requested model"
+    assert rows[2]["error_msg"] == "503 Service Unavailable"
+    assert "metadata" not in rows[0]
+
+
+@pytest.mark.rule("H168")
+async def test_the_duration_is_all_the_time_it_took() -> None:
+    held = Held()
+    async with recorded(held) as served, trio.open_nursery() as nursery:
+        nursery.start_soon(served.chat)
+        await held.asked.wait()
+        await trio.sleep(0.15)
+        held.go_on.set()
+        await trio.sleep(0.01)
+        assert 150 <= (await served.row())["duration_ms"] < 5000
+
+
+@pytest.mark.rule("H97")
+@pytest.mark.rule("H172")
+async def test_only_codings_that_can_be_read_are_asked_for() -> None:
+    packed = plain(gzip.compress(USAGE), "Content-Type: application/json", "Content-Encoding: gzip")
+    asked: list[str] = []
+
+    async def answer(seen: Seen, stream: trio.SocketStream) -> None:
+        asked.append("".join(seen.values("accept-encoding")))
+        await stream.send_all(packed)
+
+    async with recorded(answer) as served:
+        for value in ("br, GZIP;q=0.5,deflate", "br, zstd"):
+            reply = await served.chat(b'{"model":"m"}', f"Accept-Encoding: {value}")
+            assert gzip.decompress(reply.body) == USAGE
+        await served.ask("GET", "/props?model=m", "Accept-Encoding: br")
+        await served.until_idle()
+        assert [row["tokens"]["input_tokens"] for row in await served.rows()] == [4, 4]
+    assert asked == ["GZIP;q=0.5, deflate", "", "br"]
+
+
+@pytest.mark.rule("H174")
+async def test_a_stream() -> None:
+    async def answer(seen: Seen, stream: trio.SocketStream) -> None:
+        usage = b'data: {"usage":{"prompt_tokens":7,"completion_tokens":3}}'
+        events = b'data: {"x":1}\n\n' + usage + b"\n\ndata: [DONE]\n\n"
+        await stream.send_all(CHUNKED)
+        for start in range(0, len(events), 5):
+            await stream.send_all(chunk(events[start : start + 5]))
+        await stream.send_all(END)
+
+    async with recorded(answer) as served:
+        await served.chat()
+        row = await served.row()
+        assert (row["tokens"]["input_tokens"], row["tokens"]["output_tokens"]) == (7, 3)
+        assert row["resp_content_type"] == "text/event-stream"
+
+
+@pytest.mark.rule("H171")
+async def test_a_client_that_leaves() -> None:
+    waiting, streaming = Held(), Held(begin=CHUNKED + chunk(b'data: {"usage":{"prompt_tokens":7}}\n\n'))
+    for held, status, tokens in ((waiting, 499, 0), (streaming, 200, 7)):
+        async with recorded(held) as served:
+            client = await served.server.client()
+            await client.send(request("POST", "/v1/completions", JSON, body=b'{"model":"m"}'))
+            await held.asked.wait()
+            if held.begin:
+                await client.head("POST")
+                await client.piece()
+            client.stream.socket.close()
+            row = await served.row()
+        assert (row["resp_status_code"], row["tokens"]["input_tokens"]) == (status, tokens)
+        assert row.get("error_msg", "") == ("the client closed the request" if status == 499 else "")
+
+
+@pytest.mark.rule("H105")
+async def test_an_upstream_that_breaks_off_is_recorded_as_it_began() -> None:
+    async def answer(seen: Seen, stream: trio.SocketStream) -> None:
+        await stream.send_all(CHUNKED + chunk(b'data: {"usage":{"prompt_tokens":7}}\n\n'))
+        stream.socket.close()
+
+    async with recorded(answer) as served:
+        with pytest.raises(CutOff):
+            await served.chat()
+        row = await served.row()
+    assert (row["resp_status_code"], row["tokens"]["input_tokens"]) == (200, 7)
+
+
+# -- the endpoints ----------------------------------------------------------------------------
+
+
+@pytest.mark.rule("H179")
+@pytest.mark.rule("H181")
+async def test_pages_of_the_record() -> None:
+    async with recorded(always(ANSWER)) as served:
+        empty = await served.ask("GET", "/api/metrics/activity")
+        assert empty.body == b'{"data":[],"page":1,"limit":25,"total":0,"total_pages":0}\n'
+        assert empty["content-type"] == "application/json"
+        for _ in range(3):
+            await served.chat()
+        await served.until_idle()
+        page = json.loads((await served.ask("GET", "/api/metrics/activity?limit=2&page=2&model=m")).body)
+        assert [row["id"] for row in page.pop("data")] == [1]
+        assert page == {"page": 2, "limit": 2, "total": 3, "total_pages": 2}
+        assert await served.rows("?model=em&model=x") == []
+        bad = await served.ask("GET", "/api/metrics/activity?sort=x")
+        assert (bad.status, json.loads(bad.body)["error"]["message"]) == (400, "invalid sort column")
+
+
+@pytest.mark.rule("H182")
+@pytest.mark.rule("H183")
+async def test_totals() -> None:
+    timed = b'{"timings":{"prompt_n":1,"prompt_per_second":8.5,"predicted_n":2,"predicted_per_second":4}}'
+    async with recorded(always(plain(timed))) as served:
+        nothing = await served.ask("GET", "/api/metrics/stats?model=%20nobody%20")
+        assert nothing.body == (
+            b'{"total_requests":0,"total_input_tokens":0,"total_output_tokens":0,"total_cache_tokens":0,'
+            b'"prompt_histogram":null,"gen_histogram":null}\n'
+        )
+        await served.chat()
+        await served.until_idle()
+        totals = json.loads((await served.ask("GET", "/api/metrics/stats?model=m%20")).body)
+    assert (totals["total_requests"], totals["total_output_tokens"]) == (1, 2)
+    assert list(totals["prompt_histogram"].items()) == [
+        ("bins", [1]), ("min", 8.5), ("max", 8.5), ("binSize", 0), ("p50", 8.5), ("p95", 8.5), ("p99", 8.5),
+    ]  # fmt: skip
+
+
+async def test_a_record_that_cannot_be_read_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sqlite3
+
+    from swapcli.activity.database import ActivityDatabase
+
+    def fail(*_: object) -> None:
+        raise sqlite3.DatabaseError("database disk image is malformed")
+
+    monkeypatch.setattr(ActivityDatabase, "page", fail)
+    monkeypatch.setattr(ActivityDatabase, "totals", fail)
+    monkeypatch.setattr(ActivityDatabase, "write", fail)
+    async with recorded(always(ANSWER)) as served:
+        assert (await served.chat()).status == 200
+        for path, message in (
+            ("activity", "failed to get activity"),
+            ("stats", "failed to get activity stats"),
+        ):
+            reply = await served.ask("GET", f"/api/metrics/{path}")
+            assert (reply.status, json.loads(reply.body)["error"]["message"]) == (500, message)
+        assert (await served.chat()).status == 200
+
+
+@pytest.mark.rule("H160")
+@pytest.mark.rule("H162")
+async def test_captures() -> None:
+    headers = ("Content-Type: application/json", "Set-Cookie: s3cret")
+    async with recorded(always(plain(USAGE, *headers))) as served:
+        await served.ask(
+            "POST", "/v/chat/completions", JSON, "Authorization: Bearer s3cret", body=b'{"model":"m"}'
+        )
+        await served.until_idle()
+        reply = await served.ask("GET", "/api/captures/1")
+        assert reply["content-type"] == "application/json"
+        assert not reply.body.endswith(b"\n")
+        assert b"s3cret" not in reply.body
+        capture = json.loads(reply.body)
+        assert (capture["id"], capture["req_path"]) == (1, "/chat/completions")
+        assert base64.b64decode(capture["req_body"]) == b'{"model":"m"}'
+        assert base64.b64decode(capture["resp_body"]) == USAGE
+        assert capture["req_headers"]["Authorization"] == "[REDACTED]"
+        assert capture["resp_headers"]["Content-Type"] == "application/json"
+        assert (await served.ask("GET", "/api/captures/+1")).status == 200
+        for id, status, message in (
+            ("x", 400, "invalid capture ID"), ("1.0", 400, "invalid capture ID"),
+            ("-1", 404, "capture not found"), ("2", 404, "capture not found"),
+        ):  # fmt: skip
+            reply = await served.ask("GET", f"/api/captures/{id}")
+            assert (reply.status, json.loads(reply.body)["error"]["message"]) == (status, message)
+
+
+@pytest.mark.rule("H158")
+async def test_without_a_buffer_nothing_is_captured() -> None:
+    config = Configuration(models={"m": ModelConfig()}, capture_buffer=-1)
+    async with recorded(always(ANSWER), config=config) as served:
+        await served.chat()
+        assert (await served.row())["has_capture"] is False
+        assert (await served.ask("GET", "/api/captures/1")).status == 404
+
+
+async def test_the_record_in_a_file(tmp_path: Path) -> None:
+    config = Configuration(models={"m": ModelConfig()}, store=Store(f" {tmp_path / 'a.db'} "))
+    for expected in ([1], [2, 1]):
+        async with recorded(always(ANSWER), config=config) as served:
+            await served.chat()
+            await served.until_idle()
+            assert [row["id"] for row in await served.rows()] == expected
+    assert (tmp_path / "a.db").is_file()
+
+
+# -- requests under way ---------------------------------------------------------------------------
+
+
+@pytest.mark.rule("H143")
+@pytest.mark.rule("H144")
+@pytest.mark.rule("H146")
+async def test_an_entry_of_the_list() -> None:
+    held = Held(begin=CHUNKED + chunk(b"data: 1\n\n"), end=END)
+    async with recorded(held) as served, trio.open_nursery() as nursery:
+        headers = (JSON, "X-Session-ID: 7", "Cookie: c", "X-Forwarded-For: 10.0.0.7 , 10.0.0.8")
+        ask = served.ask
+        nursery.start_soon(lambda: ask("POST", "/v/completions", *headers, body=b'{"model":"em"}'))
+        await held.asked.wait()
+        with trio.fail_after(PATIENCE):
+            while not (entry := await served.entry())["resp_bytes"]:  # noqa: ASYNC110 - nor its growth
+                await trio.sleep(0.001)
+        held.go_on.set()
+    assert (entry["id"], entry["model"], entry["req_path"]) == ("1", "m", "/v/completions")
+    assert (entry["method"], entry["remote_ip"], entry["resp_bytes"]) == ("POST", "10.0.0.7", 9)
+    assert entry["req_headers"]["X-Session-Id"] == "7"
+    assert entry["req_headers"]["Cookie"] == "[REDACTED]"
+    assert "Host" not in entry["req_headers"]
+    assert entry["resp_headers"]["Content-Type"] == "text/event-stream"
+    assert entry["state"] == "serving"
+
+
+@pytest.mark.rule("H143")
+async def test_gets_are_listed_and_requests_without_a_model_are_not() -> None:
+    held = Held()
+    async with recorded(held) as served, trio.open_nursery() as nursery:
+        await served.chat(b"{}")
+        assert len(served.recorder.inflight) == 0
+        nursery.start_soon(served.ask, "GET", "/props?model=m")
+        assert (await served.entry())["id"] == "1"
+        await held.asked.wait()
+        held.go_on.set()
+
+
+@pytest.mark.rule("H142")
+@pytest.mark.rule("H106")
+async def test_cancelling_a_request_that_was_not_answered() -> None:
+    held = Held()
+    async with recorded(held) as served:
+        missing = await served.cancel("1")
+        assert (missing.status, json.loads(missing.body)["error"]["message"]) == (
+            404, "inflight request not found",
+        )  # fmt: skip
+        replies: list[Reply] = []
+
+        async def ask() -> None:
+            replies.append(await served.chat())
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask)
+            await held.asked.wait()
+            reply = await served.cancel("1")
+            assert (reply.status, reply.body) == (200, b'{"msg":"ok"}\n')
+        (reply,) = replies
+        assert (reply.status, json.loads(reply.body)["error"]["code"]) == (503, "cancelled")
+        assert reply["x-should-retry"] == "false"
+        row = await served.row()
+        assert (row["resp_status_code"], row["error_msg"]) == (503, "the request was cancelled")
+        assert served.fleet.held == 0
+        assert (await served.cancel("1")).status == 404
+
+
+@pytest.mark.rule("H106")
+async def test_cancelling_a_request_in_mid_stream() -> None:
+    held = Held(begin=CHUNKED + chunk(b"data: 1\n\n"))
+    async with recorded(held) as served:
+        client = await served.server.client()
+        await client.send(request("POST", "/v1/completions", JSON, body=b'{"model":"m"}'))
+        await client.head("POST")
+        await client.piece()
+        assert (await served.cancel("1")).status == 200
+        with pytest.raises(CutOff):
+            await client.rest_of_body()
+        assert (await served.row())["resp_status_code"] == 200
+
+
+@pytest.mark.rule("H147")
+@pytest.mark.rule("H208")
+async def test_events_tell_of_requests_and_records() -> None:
+    async with recorded(always(ANSWER)) as served:
+        watcher = await served.server.client()
+        await watcher.send(request("GET", "/api/events"))
+        await watcher.head()
+        seen = b""
+
+        async def until(text: bytes) -> None:
+            nonlocal seen
+            with trio.fail_after(PATIENCE):
+                while text not in seen:
+                    seen += await watcher.piece() or b""
+
+        await until(b"snapshot")
+        await served.chat()
+        await until(b'"type":"activity"')
+        messages = [
+            json.loads(line[len(b"data:") :]) for line in seen.split(b"\n") if line.startswith(b"data:")
+        ]
+        inner = [(each["type"], json.loads(each["data"])) for each in messages]
+        operations = [news["operation"] for kind, news in inner if kind == "inflight"]
+        assert operations[0] == "snapshot"
+        assert operations[-1] == "remove"
+        assert [news for kind, news in inner if kind == "activity"] == [{"id": 1}]
+        assert (await served.rows())[0]["id"] == 1
+
+
+async def test_endpoints_need_a_key() -> None:
+    config = Configuration(models={"m": ModelConfig()}, api_keys=("k",))
+    async with recorded(always(ANSWER), config=config) as served:
+        for method, path in (
+            ("GET", "/api/metrics/activity"), ("GET", "/api/metrics/stats"), ("GET", "/api/captures/1"),
+            ("POST", "/api/inflight/1/cancel"),
+        ):  # fmt: skip
+            assert (await served.ask(method, path)).status == 401
