@@ -13,6 +13,9 @@ import msgspec
 
 _FAST = 1
 """zlib's level; text shrinks to a quarter with it, and higher ones cost several times as much."""
+_SMALL = 4 * 1024
+"""Bytes that are not worth compressing: a thousand of them are no more than the smallest buffer."""
+_PLAIN, _COMPRESSED = b"p", b"z"
 
 
 @attrs.frozen
@@ -72,13 +75,15 @@ _DECODER = msgspec.msgpack.Decoder(Capture)
 
 
 def pack(capture: Capture) -> bytes:
-    """Return it compressed. Takes time; for a worker thread."""
-    return zlib.compress(_ENCODER.encode(capture), _FAST)
+    """Return it in few bytes. Takes time; for a worker thread."""
+    packed = _ENCODER.encode(capture)
+    return _PLAIN + packed if len(packed) <= _SMALL else _COMPRESSED + zlib.compress(packed, _FAST)
 
 
 def unpack(packed: bytes) -> Capture:
     """Undo `pack`. Takes time; for a worker thread."""
-    return _DECODER.decode(zlib.decompress(packed))
+    content = memoryview(packed)[1:]
+    return _DECODER.decode(content if packed.startswith(_PLAIN) else zlib.decompress(content))
 
 
 @attrs.define(eq=False)

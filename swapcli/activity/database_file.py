@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from contextlib import closing
 from pathlib import Path
 
@@ -38,6 +37,8 @@ def foreign_file(path: str) -> str | None:
 
 
 def _tables(file: Path) -> set[str]:
+    import sqlite3  # not needed for a file that is ours, or not there
+
     try:
         with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as opened:
             return {name for (name,) in opened.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}

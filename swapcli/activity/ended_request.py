@@ -16,6 +16,7 @@ RawHeaders: TypeAlias = list[tuple[bytes, bytes]]
 Body: TypeAlias = Sequence[bytes | memoryview]
 """In pieces, as it is sent."""
 
+_DECODED = frozenset({"Content-Encoding"})
 CLIENT_LEFT = 499
 """Status of a request whose client left before it was answered."""
 
@@ -108,9 +109,7 @@ class EndedRequest:
                 path=_valid(self.path),
                 request_headers=header_map(exchanged.request_headers),
                 request_body=b"".join(exchanged.request_body) if parts.request_body else None,
-                response_headers=header_map(
-                    exchanged.response_headers, without=frozenset({b"content-encoding"})
-                ),
+                response_headers=header_map(exchanged.response_headers, without=_DECODED),
                 response_body=reading.body if succeeded and parts.response_body else None,
             )
         )

@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 
-_SECRET = frozenset({b"authorization", b"proxy-authorization", b"cookie", b"set-cookie"})
+_SECRET = frozenset({"Authorization", "Proxy-Authorization", "Cookie", "Set-Cookie"})
 _REDACTED = "[REDACTED]"
 
 
 def header_map(
-    headers: Iterable[tuple[bytes, bytes]], *, without: frozenset[bytes] = frozenset()
+    headers: Iterable[tuple[bytes, bytes]], *, without: frozenset[str] = frozenset()
 ) -> dict[str, str]:
     """Return the first value of each header under its usual spelling, ``X-Session-Id``.
 
     Args:
-      without: names, in lower case, that are left out, as ``Host`` always is.
+      without: names, in that spelling, that are left out, as ``Host`` always is.
     """
     found: dict[str, str] = {}
     for name, value in headers:
-        lower = name.lower()
-        if lower == b"host" or lower in without:
+        usual = _usual_name(name)
+        if usual == "Host" or usual in found or usual in without:
             continue
-        usual = "-".join(part.capitalize() for part in lower.decode("latin-1").split("-"))
-        found.setdefault(usual, _REDACTED if _is_secret(lower) else value.decode("utf-8", "replace"))
+        found[usual] = _REDACTED if _is_secret(usual) else value.decode("utf-8", "replace")
     return found
 
 
-def _is_secret(name: bytes) -> bool:
-    """Azure and Google spell `x-api-key` in their own ways."""
-    return name in _SECRET or name.endswith(b"api-key")
+@lru_cache(maxsize=1024)
+def _usual_name(name: bytes) -> str:
+    """The same few names come with every request."""
+    return "-".join(part.capitalize() for part in name.decode("latin-1").lower().split("-"))
+
+
+@lru_cache(maxsize=1024)
+def _is_secret(name: str) -> bool:
+    """Azure and Google spell ``X-Api-Key`` in their own ways."""
+    return name in _SECRET or name.endswith("Api-Key")

@@ -24,7 +24,7 @@ from .schema import NewerFile
 
 log = logging.getLogger("swapcli.activity")
 
-GATHER_SECONDS = 0.05
+GATHER_SECONDS = 0.1
 """What ends within this time is written together."""
 RETRY_SECONDS = 1.0
 CLOSE_SECONDS = 2.0
@@ -101,14 +101,16 @@ class Journal:
 
     def add(self, ended: EndedRequest) -> None:
         """Have it written down soon. Never blocks, never fails."""
-        if self._queued_bytes + ended.size > MOST_WAITING_BYTES:
+        size = ended.size
+        if self._queued_bytes + size > MOST_WAITING_BYTES:
             ended.forget_capture()
             ended.measure()  # what is left to look at is short
+            size = 0
         if len(self._queue) == MOST_WAITING:
             self._queued_bytes -= self._queue.popleft().size
             self._lost += 1
         self._queue.append(ended)
-        self._queued_bytes += ended.size
+        self._queued_bytes += size
         self._arrived.set()
 
     async def run(self) -> None:

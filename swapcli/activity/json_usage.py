@@ -6,6 +6,7 @@ kept: a walk over its brackets and strings finds the members that matter.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import attrs
@@ -24,6 +25,7 @@ class _Document(msgspec.Struct):
     metrics: Any = msgspec.UNSET
 
 
+_MAY_BE_JSON = re.compile(rb"[ \t\r\n]*(?:[{\[]|$)")
 _NAMES = _Document.__struct_fields__
 _DOCUMENT = msgspec.json.Decoder(_Document)
 _ELEMENTS = msgspec.json.Decoder(list[msgspec.Raw])
@@ -46,7 +48,7 @@ class JsonUsage:
         if self._walk is not None:
             self._walk.feed(data)
             return
-        if not self._kept and data.lstrip()[:1] not in (b"", b"{", b"["):
+        if not self._kept and not _MAY_BE_JSON.match(data):
             self._hopeless = True  # sound, an image, text
             return
         self._kept += data

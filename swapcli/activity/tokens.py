@@ -83,8 +83,9 @@ class UsageFigures:
     @property
     def busy_ms(self) -> int:
         """What the engine worked on it, as its timings say; 0 when they do not."""
-        timings = self._timings or {}
-        return _int(_number(timings.get("prompt_ms")) + _number(timings.get("predicted_ms")))
+        if self._timings is None:
+            return 0
+        return _int(_number(self._timings.get("prompt_ms")) + _number(self._timings.get("predicted_ms")))
 
 
 def _with_timings(tokens: Tokens, timings: Object) -> Tokens:

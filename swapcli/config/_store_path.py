@@ -6,6 +6,8 @@ import os
 import tempfile
 from pathlib import Path
 
+from swapcli.activity.database_file import foreign_file
+
 
 def store_fault(path: str) -> str | None:
     """Why no database can be written at *path*; ``None`` when one can, whether it exists or not."""
@@ -14,7 +16,7 @@ def store_fault(path: str) -> str | None:
         if file.is_dir():
             return f"{path} is a directory"
         if file.exists():
-            return None if _writable_file(file) else f"{path} is not writable"
+            return foreign_file(path) if _writable_file(file) else f"{path} is not writable"
         if not file.parent.is_dir():
             return f"the directory {file.parent} does not exist"
         return None if _writable_directory(file.parent) else f"the directory {file.parent} is not writable"

@@ -2,9 +2,10 @@
 
     python tests/bench/relay_load.py [--seconds 4] [--rounds 3]
 
-Prints three ratios, each the median of several rounds in which the two servers take turns:
+Prints four ratios, each the median of several rounds in which the two servers take turns:
 
 - requests: requests per second of the relay, over those of the route (more is better);
+- recording: requests per second of the relay, over those of one that records nothing (more is better);
 - paced: CPU time per event of 64 event streams with an event every 25 ms, over that of a generator route
   that sleeps between its events (less is better);
 - saturated: the same of 8 streams that never pause.
@@ -25,6 +26,7 @@ import sys
 import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from hypercorn.typing import ASGIFramework
@@ -34,6 +36,7 @@ EVENT = (
 )
 PACE = 0.025
 SATURATED_EVENTS = 20_000
+ROLES = ("upstream", "relay", "unrecorded", "quart")
 ANSWER = json.dumps({"id": "x", "choices": [{"text": "words " * 20}]}).encode()
 
 
@@ -73,11 +76,13 @@ async def upstream() -> None:
     await server.serve_forever()
 
 
-async def relay_server(upstream_port: int) -> None:
+async def relay_server(upstream_port: int, *, recording: bool = True) -> None:
     import trio
+    from unrecorded import Unrecorded
 
+    from swapcli._recording import open_recorder, open_store
     from swapcli.config import Configuration, ModelConfig
-    from swapcli.http import UpstreamPool, create_app
+    from swapcli.http import EventHub, UpstreamPool, create_app
     from swapcore import Endpoint, ModelId, ModelSpec, open_supervisor
 
     endpoint = Endpoint(f"http://127.0.0.1:{upstream_port}")
@@ -87,9 +92,13 @@ async def relay_server(upstream_port: int) -> None:
         await trio.sleep_forever()
 
     pool = UpstreamPool()
-    specs = [ModelSpec(ModelId("m"))]
-    async with open_supervisor(specs, launch=launch, on_stopping=pool.close) as supervisor:
-        await _serve(create_app(supervisor, Configuration(models={"m": ModelConfig()}), pool))
+    specs, config = [ModelSpec(ModelId("m"))], Configuration(models={"m": ModelConfig()})
+    async with (
+        open_supervisor(specs, launch=launch, on_stopping=pool.close) as supervisor,
+        open_recorder(open_store(config), config, EventHub()) as recorder,
+    ):
+        recorder = recorder if recording else Unrecorded(recorder.journal, recorder.inflight)
+        await _serve(create_app(supervisor, config, pool, recorder=recorder))
 
 
 async def _serve(app: ASGIFramework) -> None:
@@ -209,21 +218,27 @@ def _process(*arguments: str) -> Iterator[tuple[int, int]]:
 
 
 def ratios_to_quart(seconds: float, rounds: int) -> dict[str, float]:
-    """Return the three ratios."""
+    """Return the four ratios."""
     ratios: dict[str, float] = {}
     with (
         _process("--role", "upstream") as (upstream_port, _),
         _process("--role", "relay", "--upstream", str(upstream_port)) as relay,
+        _process("--role", "unrecorded", "--upstream", str(upstream_port)) as unrecorded,
         _process("--role", "quart") as quart,
     ):
-        for name, mode in (("requests", "answer"), ("paced", "paced"), ("saturated", "flood")):
+        for name, mode, other in (
+            ("requests", "answer", quart),
+            ("recording", "answer", unrecorded),
+            ("paced", "paced", quart),
+            ("saturated", "flood", quart),
+        ):
             results = [
-                [asyncio.run(_load(*server, mode, seconds)) for server in (relay, quart)]
+                [asyncio.run(_load(*server, mode, seconds)) for server in (relay, other)]
                 for _ in range(rounds)
             ]
-            index = 0 if name == "requests" else 1
+            index = 0 if mode == "answer" else 1
             ratios[name] = statistics.median(ours[index] / theirs[index] for ours, theirs in results)
-            for which, (rate, cost) in zip(("relay", "quart"), results[-1], strict=True):
+            for which, (rate, cost) in zip(("relay", "other"), results[-1], strict=True):
                 print(
                     f"  {name:10} {which:6} {rate:9.0f} per second, {cost * 1e6:7.1f} us CPU each",
                     file=sys.stderr,
@@ -235,7 +250,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--role", choices=("upstream", "relay", "quart"), help=argparse.SUPPRESS)
+    parser.add_argument("--role", choices=ROLES, help=argparse.SUPPRESS)
     parser.add_argument("--upstream", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     match options.role:
@@ -245,6 +260,10 @@ def main() -> None:
             import trio
 
             trio.run(relay_server, options.upstream)
+        case "unrecorded":
+            import trio
+
+            trio.run(partial(relay_server, options.upstream, recording=False))
         case "quart":
             import trio
 

@@ -98,6 +98,8 @@ def test_c62_store_on_the_disk(tmp_path: Path) -> None:
     assert not (tmp_path / "new.db").exists()
     assert "store.path" in attempt(tmp_path)
     assert "does not exist" in attempt(tmp_path / "missing" / "a.db")
+    (tmp_path / "notes").write_text("not a database")
+    assert "notes exists and is no database" in attempt(tmp_path / "notes")
     if os.name == "posix" and os.geteuid() != 0:  # root may write anywhere
         (tmp_path / "old.db").touch(mode=0o400)
         assert "not writable" in attempt(tmp_path / "old.db")
