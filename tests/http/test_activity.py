@@ -34,12 +34,13 @@ from http_wire import (
 
 from swapcli._recording import open_recorder, open_store
 from swapcli.activity.recorder import Recorder
-from swapcli.config import Configuration, ModelConfig
+from swapcli.config import Configuration, ModelConfig, PeerConfig, Selector
+from swapcli.config._routing import Fifo, Routing, Scheduler, SchedulerSettings
 from swapcli.config._top_level import Store
 from swapcli.http import CurrentState, EventHub, Live, UpstreamPool, create_app
 from swapcli.http.routes import ROUTES
 from swapcli.logs import ServerLogs
-from swapcore import ProcState, StartFailed
+from swapcore import ModelId, Overloaded, StartFailed
 
 USAGE = b'{"usage":{"prompt_tokens":4,"completion_tokens":2}}'
 ANSWER = plain(USAGE, "Content-Type: application/json")
@@ -83,9 +84,7 @@ class Recorded(Rig):
 
 
 @asynccontextmanager
-async def recorded(
-    answer: Answer, *, config: Configuration | None = None, state: ProcState = ProcState.READY
-) -> AsyncGenerator[Recorded]:
+async def recorded(answer: Answer, *, config: Configuration | None = None) -> AsyncGenerator[Recorded]:
     """Serve the model ``m``, alias ``em``, which answers as told."""
     config = config or Configuration(models={"m": ModelConfig()}, aliases={"em": "m"}, capture_buffer=1)
     pool, hub = UpstreamPool(), EventHub()
@@ -167,7 +166,7 @@ async def test_posts_are_metered_and_gets_are_not() -> None:
 @pytest.mark.rule("H164")
 async def test_every_request_with_a_model_has_a_row_whatever_becomes_of_it() -> None:
     async with recorded(always(plain(b"", status="503 Service Unavailable"))) as served:
-        served.fleet.failures["m"] = [StartFailed("m", "no")]  # type: ignore[arg-type]
+        served.fleet.failures["m"] = [StartFailed(ModelId("m"), "no")]
         for body in (b"{}", b'{"model":"nobody"}', b'{"model":"m"}', b'{"model":"m"}'):
             await served.chat(body)
         await served.until_idle()
@@ -485,3 +484,47 @@ async def test_endpoints_need_a_key() -> None:
             ("POST", "/api/inflight/1/cancel"),
         ):  # fmt: skip
             assert (await served.ask(method, path)).status == 401
+
+
+# -- with selectors, limits and a queue -------------------------------------------------------
+
+
+@pytest.mark.rule("H56")
+@pytest.mark.rule("H169")
+async def test_a_selector_and_a_priority_are_in_the_metadata() -> None:
+    fifo = Fifo(priority={"m": 7})
+    config = Configuration(
+        models={"m": ModelConfig()},
+        selectors={"any": Selector("pin", ("m",))},
+        routing=Routing(scheduler=Scheduler(settings=SchedulerSettings(fifo=fifo))),
+    )
+    async with recorded(always(ANSWER), config=config) as served:
+        assert (await served.chat(b'{"model":"any"}')).status == 200
+        row = await served.row()
+    assert (row["model"], row["metadata"]) == ("m", {"fifo_priority": "7", "selector": "any"})
+
+
+@pytest.mark.rule("H113")
+async def test_a_request_that_is_turned_away_is_recorded() -> None:
+    config = Configuration(models={"m": ModelConfig(concurrency_limit=1)})
+    async with recorded(always(ANSWER), config=config) as served:
+        served.fleet.failures["m"] = [Overloaded(ModelId("m"), "full")]
+        assert (await served.chat()).status == 429
+        row = await served.row()
+    assert (row["resp_status_code"], row["error_msg"]) == (429, "Too many requests")
+    assert "fifo_priority" not in row.get("metadata", {})
+
+
+async def test_requests_to_a_peer_are_recorded_under_the_name_that_was_asked_for() -> None:
+    async with upstream(always(ANSWER)) as peer:
+        config = Configuration(
+            models={"m": ModelConfig()},
+            peers={"far": PeerConfig(proxy=peer.endpoint.url, models=("big",))},
+            peer_models={"far/big": ("far", "big"), "big": ("far", "big")},
+        )
+        async with recorded(always(ANSWER), config=config) as served:
+            assert (await served.chat(b'{"model":"far/big"}')).status == 200
+            row = await served.row()
+    assert row["model"] == "far/big"
+    assert row["tokens"]["input_tokens"] == 4
+    assert "metadata" not in row

@@ -1,0 +1,138 @@
+"""The record of a real server with real models, in a process of its own that may be killed."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import urllib.request
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from http.client import IncompleteRead
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any
+
+import pytest
+from served_models import Server, serving, write_models
+
+from swapcli.activity.database import ActivityDatabase
+from swapcli.activity.query import ActivityQuery
+
+CHAT = {"messages": [{"role": "user", "content": "Who are you?"}], "max_tokens": 6}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("served") / "activity.db"
+
+
+@pytest.fixture(scope="module")
+def server(store: Path) -> Iterator[Server]:
+    config = write_models(store.parent)
+    config.write_text(config.read_text() + f"store: {{path: {store}}}\n")
+    with serving(config, store.parent / "log") as server:
+        yield server
+
+
+def ask(server: Server, path: str, body: dict[str, Any]) -> bytes:
+    request = urllib.request.Request(
+        server.url + path, json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        found: bytes = answer.read()
+        return found
+
+
+def newest(server: Server) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(server.get("/api/metrics/activity?limit=1"))["data"][0]
+    return found
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = monotonic() + 20
+    while not condition():
+        assert monotonic() < deadline
+        sleep(0.005)  # another process sends no events
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/chat/completions", CHAT),
+        ("/v1/chat/completions", {**CHAT, "stream": True}),
+        ("/v1/messages", CHAT),
+        ("/v1/messages", {**CHAT, "stream": True}),
+        ("/v1/responses", {"input": "Hello", "max_output_tokens": 6, "stream": True}),
+        ("/v1/completions", {"prompt": "Say", "max_tokens": 6}),
+        ("/completion", {"prompt": "Say", "n_predict": 6, "stream": True}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "streamed" if "stream" in value else "whole",
+)
+def test_what_a_real_engine_says_it_used_is_recorded(server: Server, path: str, body: dict[str, Any]) -> None:
+    ask(server, path, {"model": "south", **body})
+    until(lambda: json.loads(server.get("/api/metrics/activity"))["total"] > 0)
+    until(lambda: newest(server)["req_path"] == path)
+    row = newest(server)
+    assert (row["model"], row["resp_status_code"], row["has_capture"]) == ("south", 200, True)
+    assert row["tokens"]["output_tokens"] == 6
+    assert row["tokens"]["input_tokens"] + row["tokens"]["cache_tokens"] >= 4
+
+
+@pytest.mark.rule("G38")
+def test_a_request_in_line_says_so(server: Server) -> None:
+    """The list is what a web page sees of it: the first snapshot of the events."""
+
+    def under_way() -> list[dict[str, Any]]:
+        with urllib.request.urlopen(server.url + "/api/events", timeout=30) as events:
+            for line in events:
+                if line.startswith(b"data:"):
+                    event = json.loads(line[5:])
+                    if event["type"] == "inflight":
+                        return list(json.loads(event["data"]).get("requests", []))
+        raise AssertionError
+
+    long = {**CHAT, "max_tokens": 100_000, "stream": True, "ignore_eos": True}
+    with ThreadPoolExecutor() as pool:
+        busy = pool.submit(ask, server, "/v1/chat/completions", {"model": "north", **long})
+        until(lambda: [each["state"] for each in under_way()] == ["serving"])
+        waiting = pool.submit(ask, server, "/v1/chat/completions", {"model": "south", **CHAT})
+        until(lambda: len(under_way()) == 2)
+        first, second = under_way()
+        assert (first["model"], first["state"], second["model"]) == ("north", "serving", "south")
+        assert (second["state"], second["position"]) == ("queued", 1)
+        cancel = urllib.request.Request(f"{server.url}/api/inflight/{first['id']}/cancel", method="POST")
+        with urllib.request.urlopen(cancel, timeout=30) as answer:
+            assert json.loads(answer.read()) == {"msg": "ok"}
+        with pytest.raises(IncompleteRead):
+            busy.result(30)
+        assert b"south" in waiting.result(30) or b"tiny" in waiting.result(30)
+
+
+def test_a_killed_server_has_its_record(server: Server, store: Path) -> None:
+    ask(server, "/v1/completions", {"model": "south", "prompt": "Say", "max_tokens": 3})
+
+    def written() -> bool:
+        with closing(sqlite3.connect(store)) as raw:
+            (tokens,) = raw.execute("SELECT output_tokens FROM activity ORDER BY id DESC LIMIT 1").fetchone()
+            return bool(tokens == 3)
+
+    started = monotonic()
+    until(written)
+    assert monotonic() - started < 1.0
+    server.process.kill()
+    server.process.wait(10)
+    database = ActivityDatabase.open(str(store))
+    assert database.page(ActivityQuery()).records[0].tokens.output == 3
+    database.close()
+
+
+def test_a_file_of_llama_swap_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    store = tmp_path / "llama-swap.db"
+    with closing(sqlite3.connect(store)) as raw:
+        raw.execute("CREATE TABLE activity (id INTEGER)")
+        raw.execute("CREATE TABLE goose_db_version (id INTEGER)")
+    config = tmp_path / "config.yaml"
+    config.write_text(f"store: {{path: {store}}}\nmodels: {{}}\n")
+    with pytest.raises(AssertionError, match="was written by llama-swap"), serving(config, tmp_path / "log"):
+        pass
