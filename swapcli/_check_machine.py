@@ -20,10 +20,11 @@ def check_machine(loaded: Loaded, what_if: WhatIf, severity: Severity) -> Iterat
       severity: of what makes a start fail for certain; a port may be free by then, so that is a warning.
     """
     launcher = SubprocessLauncher()
+    said = {problem.keys for problem in loaded.warnings}
     for spec in what_if.specs.values():
         path = ("models", spec.id)
-        if not spec.command:
-            continue  # loading has said so
+        if not said.isdisjoint(((*path, "cmd"), (*path, "proxy"))):
+            continue  # loading has told why it cannot be started
         try:
             launcher.preflight(spec, beside=(spec,))  # not the port
         except StartFailed as error:
@@ -54,6 +55,6 @@ def _place(spec: ModelSpec) -> tuple[str, int] | None:
     try:
         endpoint = Endpoint(spec.url)
     except ValueError:
-        return None  # loading has said so
+        return None
     host = endpoint.host.lower()
     return ("localhost" if host in _HERE or host.startswith("127.") else host), endpoint.port

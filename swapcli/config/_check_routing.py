@@ -73,7 +73,9 @@ def _with_default_group(
     groups: Mapping[str, Group], config: Configuration, path: Path, findings: list[Finding]
 ) -> dict[str, Group]:
     """*groups* with aliases among the members resolved, and the rest of the models in ``(default)``."""
-    owners: dict[str, str] = {}
+    written = {m for name, group in groups.items() if name != DEFAULT_GROUP for m in group.members}
+    homes: dict[str, str] = {}  # of each member, as it is written
+    placed: set[str] = set()
     effective: dict[str, Group] = {}
     for name, group in groups.items():
         if name == DEFAULT_GROUP:
@@ -87,21 +89,26 @@ def _with_default_group(
         members = []
         for at, member in enumerate(group.members):
             where = (*path, name, "members", at)
+            if member in homes:
+                home = homes[member]
+                what = f"group {name} twice" if home == name else f"multiple groups: {home} and {name}"
+                findings.append(Finding(where, f"{member} is in {what}"))
+                continue
+            homes[member] = name
             id = config.resolve(member)
             if id is None:
                 # llama-swap loads such a file and then cannot start with it.
                 findings.append(Finding(where, f"no model has the id {member!r}", Severity.REFUSAL))
                 id = member
             elif id != member:
+                if id in written or id in placed:
+                    findings.append(warning(where, f"{member!r} is an alias of {id!r}, a member, too"))
+                    continue
                 findings.append(warning(where, f"{member!r} is an alias; the model {id!r} is meant"))
-            if owners.setdefault(id, name) != name:
-                what = f"{id} is in multiple groups: {owners[id]} and {name}"
-                findings.append(Finding(where, what))
-            elif id in members:
-                findings.append(Finding(where, f"{id} is in group {name} twice"))
+            placed.add(id)
             members.append(id)
         effective[name] = attrs.evolve(group, members=tuple(members))
-    rest = sorted((id for id in config.models if id not in owners), key=byte_order)
+    rest = sorted((id for id in config.models if id not in placed), key=byte_order)
     effective[DEFAULT_GROUP] = Group(members=tuple(rest))
     return effective
 

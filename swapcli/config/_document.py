@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping as MappingOf, Sequence as SequenceOf
+from contextlib import suppress
 from typing import Any
 
 import attrs
 
 from ._environment import Environment, apply_environment
 from ._merge import merge
-from ._nodes import Alias, Mapping, Node, Scalar, Sequence, SyntaxProblem, compose, walk
+from ._nodes import MAX_DEPTH, Alias, Mapping, Node, Scalar, Sequence, SyntaxProblem, compose, walk
 from ._problem import ConfigurationError, Finding, Path, Problem
 from ._scalars import UnfitTag
 from ._source import Source
 from ._values import ExcessiveAliasing, convert, is_merge, key_text
+
+_Entry = tuple[Node | None, Node]
+"""A key, or none where it is an item of a list, and its value."""
 
 
 @attrs.frozen(eq=False)
@@ -24,6 +28,8 @@ class Document:
     values: dict[str, Any]
     fallback: Source
     """Where a problem of the document as a whole is put."""
+    _entries: dict[Mapping, dict[str, _Entry]] = attrs.field(init=False, factory=dict)
+    """Of the maps that were looked into: a map may have thousands of problems in it."""
 
     def problem_of(self, finding: Finding) -> Problem:
         """*finding* at its value or key, or at the nearest thing around it that the user wrote."""
@@ -35,8 +41,8 @@ class Document:
         """The node of the value of *path*, or of its key; the nearest key around it when nobody wrote it."""
         here: Node | None = self.root
         key: Node | None = None
-        for depth, part in enumerate(path):
-            entry = _entry(here, part, written=depth == 1 and path[0] == "models")
+        for part in path:
+            entry = self._entry(here, part)
             if entry is None:
                 return key
             key, here = entry[0] or entry[1], entry[1]
@@ -51,47 +57,46 @@ class Document:
     def written(self, path: Path) -> bool:
         """The user wrote this very key."""
         here: Node | None = self.root
-        for depth, part in enumerate(path):
-            entry = _entry(here, part, written=depth == 1 and path[0] == "models")
+        for part in path:
+            entry = self._entry(here, part)
             if entry is None:
                 return False
             here = entry[1]
         return True
 
-
-def _entry(node: Node | None, part: str | int, *, written: bool) -> tuple[Node | None, Node] | None:
-    target = node.target if isinstance(node, Alias) else node
-    match target, part:
-        case Sequence(items=items), int() if part < len(items):
-            return None, items[part]
-        case Mapping(pairs=pairs), str():
-            keys = [(key.target if isinstance(key, Alias) else key, value) for key, value in pairs]
-            scalars = [(key, value) for key, value in keys if isinstance(key, Scalar)]
-            for key, value in scalars:
-                if key.text == part:
-                    return key, value
-            for key, value in scalars:
-                if _reads_as(key, part, written=written):
-                    return key, value
-            merged = [value for key, value in scalars if is_merge(key)]
-            return next((found for m in merged if (found := _merged_entry(m, part, written=written))), None)
-        case _:
-            return None
+    def _entry(self, node: Node | None, part: str | int) -> _Entry | None:
+        match _followed(node), part:
+            case Sequence(items=items), int() if part < len(items):
+                return None, items[part]
+            case Mapping() as mapping, str():
+                if mapping not in self._entries:
+                    self._entries[mapping] = _entries(mapping)
+                return self._entries[mapping].get(part)
+            case _:
+                return None
 
 
-def _reads_as(key: Scalar, part: str, *, written: bool) -> bool:
-    try:
-        return key_text(key, written=written) == part
-    except UnfitTag:
-        return False
+def _followed(node: Node | None) -> Node | None:
+    return node.target if isinstance(node, Alias) else node
 
 
-def _merged_entry(node: Node, part: str, *, written: bool) -> tuple[Node | None, Node] | None:
-    target = node.target if isinstance(node, Alias) else node
-    for item in target.items if isinstance(target, Sequence) else [target]:
-        if found := _entry(item, part, written=written):
-            return found
-    return None
+def _entries(mapping: Mapping, depth: int = 0) -> dict[str, _Entry]:
+    """The entries of *mapping* by their keys, as written and as read, and those that ``<<`` adds."""
+    scalars = [(key, value) for k, value in mapping.pairs if isinstance(key := _followed(k), Scalar)]
+    entries: dict[str, _Entry] = {}
+    for key, value in scalars:
+        entries.setdefault(key.text, (key, value))
+    for key, value in scalars:
+        with suppress(UnfitTag):
+            if (text := key_text(key, written=False)) is not None:
+                entries.setdefault(text, (key, value))
+    merged = [_followed(value) for key, value in scalars if is_merge(key)]
+    for target in merged if depth < MAX_DEPTH else ():
+        for item in target.items if isinstance(target, Sequence) else [target]:
+            if isinstance(part := _followed(item), Mapping):
+                for text, entry in _entries(part, depth + 1).items():
+                    entries.setdefault(text, entry)
+    return entries
 
 
 def read_document(

@@ -37,6 +37,8 @@ from ._structure import structure, unknown_keys
 from ._top_level import Configuration
 
 _NO_PORTS = Ports()
+_ADDRESS = frozenset(("listen", "port", "host", "address"))
+"""Keys that people expect at the top, where llama-swap has none of them."""
 
 
 @attrs.frozen(eq=False)
@@ -211,6 +213,8 @@ def _unknown(document: Document, *, strict: bool) -> Iterable[Finding]:
             continue  # a place for things that are used elsewhere
         guess = suggestion(str(path[-1]), known)
         hint = f" (did you mean {guess}?)" if guess else ""
+        if len(path) == 1 and path[0] in _ADDRESS:
+            hint = " (the address to listen on is the option --listen)"
         yield Finding(path, f"unknown key{hint}", severity, at_key=True)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import unicodedata
 from collections.abc import Sequence
 
 import attrs
@@ -94,6 +95,15 @@ class ConfigurationError(Exception):
         self.warnings = tuple(warnings)
 
 
+def _blank(c: str) -> str:
+    """White space as wide as *c* on a terminal; a tab is as wide as the terminal makes it."""
+    if c == "\t":
+        return c
+    if unicodedata.category(c) in ("Mn", "Me"):
+        return ""  # an accent on the character before
+    return "  " if unicodedata.east_asian_width(c) in "WF" else " "
+
+
 def render(problem: Problem, *, width: int = 100) -> str:
     """*problem* for a terminal: its line, then the offending line of the file with a caret under the place.
 
@@ -105,7 +115,6 @@ def render(problem: Problem, *, width: int = 100) -> str:
     line, at = problem.source_line, problem.column - 1
     start = max(0, at - width // 2) if len(line) > width else 0
     shown = "".join(c if c.isprintable() or c == "\t" else " " for c in line[start : start + width])
-    # A tab is as wide as the terminal makes it, so the padding repeats it.
-    padding = "".join("\t" if c == "\t" else " " for c in shown[: at - start])
+    padding = "".join(map(_blank, shown[: at - start]))
     gutter = f"{problem.line:>6} | "
     return f"{problem}\n{gutter}{shown}\n{' ' * (len(gutter) - 2)}| {padding}^"

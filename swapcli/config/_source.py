@@ -11,6 +11,8 @@ import attrs
 from ._problem import Path as KeyPath, Problem, Severity, path_text
 
 _SUFFIXES = (".yml", ".yaml")
+MAX_BYTES = 16 * 1024 * 1024
+"""Of one file. What is larger is a model, or a device without an end, and would fill the memory."""
 
 
 @attrs.frozen
@@ -81,10 +83,14 @@ def decode(name: str, data: bytes) -> Source | Problem:
 def read(path: Path) -> Source | Problem:
     """The source at *path*, or why there is none."""
     try:
-        return decode(str(path), path.read_bytes())
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         return Problem(str(path), 0, 0, "", f"cannot be read: {reason}")
+    if len(data) > MAX_BYTES:
+        return Problem(str(path), 0, 0, "", f"is no configuration: it has more than {MAX_BYTES >> 20} MiB")
+    return decode(str(path), data)
 
 
 def find_sources(file: Path | None, directory: Path | None) -> tuple[Path, ...] | Problem:

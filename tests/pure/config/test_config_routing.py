@@ -123,7 +123,7 @@ def test_c92_members_are_in_one_group_once() -> None:
     assert "groups.g.members[1]: a is in group g twice" in errors("groups: {g: {members: [a, a]}}")
     text = errors("groups: {g: {members: [a]}, h: {members: [b, a]}}")
     assert "groups.h.members[1]: a is in multiple groups: g and h" in text
-    assert "twice" in errors("groups: {g: {members: [a, al-a]}}")
+    assert "twice" in errors("groups: {g: {members: [al-a, al-a]}}")
 
 
 def test_c93_members_that_are_no_models() -> None:
@@ -135,6 +135,18 @@ def test_c93_members_that_are_no_models() -> None:
     groups = found.config.routing.router.settings.groups
     assert groups["g"].members == ("ghost", "b")
     assert groups["(default)"].members == ("a", "c", "d")
+
+
+@pytest.mark.parametrize(
+    ("groups", "ignored"),
+    [("g: {members: [a, al-a]}", "groups.g.members[1]"), ("g: {members: [al-a, a]}", "groups.g.members[0]"),
+     ("g: {members: [a]}, h: {members: [al-a]}", "groups.h.members[0]")],
+)  # fmt: skip
+def test_c93_a_member_that_is_there_by_its_id_and_by_an_alias(groups: str, ignored: str) -> None:
+    found = loaded(f"groups: {{{groups}}}")
+    assert [w.path for w in found.warnings] == [ignored]
+    assert "a member, too" in found.warnings[0].message
+    assert found.config.routing.router.settings.groups["g"].members == ("a",)
 
 
 @pytest.mark.parametrize(

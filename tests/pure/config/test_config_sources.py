@@ -209,6 +209,16 @@ def test_a_tab_before_the_place_is_kept() -> None:
     assert render(caught.value.problems[0]).endswith("|           \t\t^")
 
 
+@pytest.mark.parametrize(("id", "columns"), [("模型", 4), ("e\u0301", 1), ("😀", 2), ("é", 1)])
+def test_the_caret_stands_under_the_place_whatever_is_before_it(id: str, columns: int) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        loaded(f"models: {{{id}: []}}")
+    _, line, caret = render(caught.value.problems[0]).split("\n")
+    assert caret.endswith("^")
+    before = line.index(id)
+    assert len(caret) - 1 == before + columns + len(": ")
+
+
 def test_a_problem_without_a_place() -> None:
     assert render(Problem("f", 0, 0, "", "what")) == "f: what"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -181,6 +182,14 @@ def test_c20_unknown_keys_are_warnings() -> None:
     }
 
 
+@pytest.mark.parametrize("key", ["listen", "port"])
+def test_c20_an_address_is_no_key(key: str) -> None:
+    found = loaded(f"{key}: 8080\nmodels: {{m: {{@}}}}")
+    assert str(found.warnings[0]) == (
+        f"c.yaml:1:1: {key}: unknown key (the address to listen on is the option --listen)"
+    )
+
+
 def test_c20_strict_makes_them_errors() -> None:
     with pytest.raises(ConfigurationError, match=r"did you mean globalTTL\?"):
         load_sources([Source("c.yaml", "global_ttl: 1")], environ={}, strict=True)
@@ -314,6 +323,21 @@ def test_c30_a_strange_key_in_a_model_changes_nothing_else() -> None:
 def test_c29_strings_keep_their_first_line_break_and_tab() -> None:
     assert metadata('"\\n a"') == "\n a"
     assert metadata('"\\ta\\nb"') == "\ta\nb"
+
+
+def test_a_file_that_is_far_too_large_is_not_read(tmp_path: Path) -> None:
+    model = tmp_path / "model.gguf"
+    with model.open("wb") as file:
+        file.truncate(1 << 40)  # takes no room on the disk
+    with pytest.raises(ConfigurationError, match=r"model\.gguf: is no configuration: .* 16 MiB"):
+        load([model], environ={})
+
+
+def test_thousands_of_problems_are_found_soon() -> None:
+    lines = "".join(f"  m{n}: {{ttl: x, aliases: y, tttl: 1}}\n" for n in range(3000))
+    start = time.process_time()
+    assert errors(f"models:\n{lines}").count("expected an integer") == 3000
+    assert time.process_time() - start < 12  # a search through the map for each would take a minute
 
 
 def test_nesting_is_bounded() -> None:
