@@ -13,8 +13,13 @@ from ._errors import StartFailed
 from ._health import addresses_of
 from ._spec import Endpoint, ModelSpec
 
-# llama-server's flags that take a file of this machine. Elsewhere it may be one in a container, or a name.
+# llama-server's flags that take a file. Those of other programs may take a name.
 _LLAMA_FILE_FLAGS = frozenset(("-m", "--model", "-mm", "--mmproj", "-md", "--model-draft", "--lora"))
+_SCRIPTS = (".sh", ".py", ".bat", ".cmd")
+# They run a program on this machine. Behind others, such as docker, its files are those of another one.
+_WRAPPERS = frozenset(
+    ("chrt", "env", "ionice", "nice", "nohup", "numactl", "setsid", "stdbuf", "swapcli", "taskset", "time")
+)
 
 
 def preflight(spec: ModelSpec, *, check_port: bool = True) -> None:
@@ -68,12 +73,20 @@ def _problem_with_program(spec: ModelSpec) -> str | None:
 
 
 def _problem_with_files(spec: ModelSpec) -> str | None:
-    if not any(os.path.basename(word).startswith("llama-server") for word in spec.command):
+    place = next((at for at, word in enumerate(spec.command) if _is_llama_server(word)), None)
+    if place is None or (place and os.path.basename(spec.command[0]) not in _WRAPPERS):
         return None
-    for flag, value in pairwise(spec.command):
-        if flag in _LLAMA_FILE_FLAGS and not os.path.exists(os.path.join(spec.cwd or "", value)):
+    for flag, value in pairwise(spec.command[place:]):
+        if flag not in _LLAMA_FILE_FLAGS or (place and not os.path.isabs(value)):
+            continue  # a wrapper may change the directory
+        if not os.path.exists(os.path.join(spec.cwd or "", value)):
             return f"file {value!r}, which its command names, does not exist"
     return None
+
+
+def _is_llama_server(word: str) -> bool:
+    name = os.path.basename(word)
+    return name.startswith("llama-server") and not name.endswith(_SCRIPTS)
 
 
 def is_port_taken(endpoint: Endpoint) -> bool:

@@ -150,6 +150,37 @@ async def test_what_cannot_work_fails_before_anything_is_spawned(
     assert error.reason == reason
 
 
+GONE = "/no/such/model.gguf"
+
+
+@pytest.mark.parametrize(
+    ("command", "found"),
+    [
+        (f"taskset -c 0 llama-server -m {GONE}", False),
+        (f"env A=1 nice /x/llama-server-vulkan --port 1 --mmproj {GONE}", False),
+        ("nice llama-server -m relative.gguf", True),  # to a directory that the wrapper may have changed
+        (f"docker run --entrypoint /app/llama-server image -m {GONE}", True),
+        (f"podman exec box llama-server --model {GONE}", True),
+        (f"toolbox run -c box llama-server -m {GONE}", True),
+        (f"ssh host llama-server -m {GONE}", True),
+        (f"llama-server-in-docker.sh -m {GONE}", True),
+        (f"nice vllm serve -m {GONE}", True),
+    ],
+)
+async def test_only_files_of_this_machine_are_looked_for(
+    children: Children, tmp_path: Path, command: str, found: bool
+) -> None:
+    words = command.split()
+    program = tmp_path / words[0]
+    program.touch(mode=0o755)
+    spec = changed(children, command=tuple(words), env={"PATH": str(tmp_path)})
+    if found:
+        preflight(spec)
+        return
+    with pytest.raises(StartFailed, match=f"file '{GONE}', which its command names, does not exist"):
+        preflight(spec)
+
+
 async def test_a_program_relative_to_its_working_directory(children: Children, tmp_path: Path) -> None:
     program = tmp_path / "model.sh"
     program.write_text("#!/bin/sh\npwd\nexec sleep 600\n")
