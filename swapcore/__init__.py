@@ -44,8 +44,8 @@ from ._planner import (
     SwapPlan as SwapPlan,
     SwapPlanner as SwapPlanner,
 )
+from ._policy import SchedulingPolicy as SchedulingPolicy
 from ._restart import RestartPolicy as RestartPolicy, RestartWhen as RestartWhen
-from ._scheduler import SchedulingPolicy as SchedulingPolicy
 from ._spec import Endpoint as Endpoint, Liveness as Liveness, ModelId as ModelId, ModelSpec as ModelSpec
 from ._states import ProcState as ProcState
 from ._statistics import ModelStatistics as ModelStatistics, Statistics as Statistics

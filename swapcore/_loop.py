@@ -22,8 +22,9 @@ from ._launch import Launcher
 from ._life import Life
 from ._logs import Logs, writing_to
 from ._planner import SwapPlanner
+from ._policy import SchedulingPolicy
 from ._raised import as_failure, copy_of, reason_of
-from ._scheduler import Scheduler, SchedulingPolicy
+from ._scheduler import Scheduler
 from ._spec import Endpoint, ModelId, ModelSpec
 from ._states import BecameReady, Exited
 

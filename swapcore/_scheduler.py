@@ -14,21 +14,19 @@ every later decision, so nothing is ever started beside what it excludes.
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Mapping, Sequence, Set as AbstractSet
 from math import inf
 
 import attrs
-from attrs.validators import ge
 
+from ._alarms import Alarms
+from ._asking import PlannerQuestions
 from ._effects import Announce, Check, Effect, Grant, Launch, Prefetch, Reject, Run, Stop, Ticket
 from ._errors import (
     BackingOff,
     Closed,
     Overloaded,
-    Pinned,
     PlannerFailed,
-    Refused,
     StartFailed,
     StillAlive,
     UnknownModel,
@@ -36,53 +34,25 @@ from ._errors import (
 )
 from ._events import Crashed, Event, LeaseGranted, LeaseRefused, StateChanged, SwapCommitted, SwapEnded
 from ._fleet import Fleet
-from ._planner import Refusal, SwapPlan, SwapPlanner
-from ._raised import as_failure, reason_of, repr_of
+from ._planner import SwapPlan, SwapPlanner
+from ._policy import SchedulingPolicy
+from ._raised import reason_of
 from ._restart import RestartWhen
 from ._slot import Drain, Slot, Swap, smoothed
 from ._spec import Endpoint, ModelId, ModelSpec
 from ._states import BecameReady, Exited, ProcEvent, ProcState, StartRequested, StopRequested, next_state
 
 
-@attrs.frozen(kw_only=True)
-class SchedulingPolicy:
-    """Bounds on waiting that hold whatever the planner says. Seconds on the trio clock; ``inf``: never.
-
-    Raises:
-      ValueError: one of them is negative, or not a number.
-    """
-
-    max_wait: float = attrs.field(default=120.0, validator=ge(0))
-    """A caller that waited so long closes the busy models in its way to new callers."""
-    leeway: float = attrs.field(default=60.0, validator=ge(0))
-    """What a caller may lose to an order that is better for all, at most half of ``max_wait``.
-
-    Those whose model takes less time for each of them go ahead of it, and an idle
-    model in its way stays while callers of that are likely to be back. 0: first come,
-    first served.
-    """
-    min_residency: float = attrs.field(default=0.0, validator=ge(0))
-    """A ready model is not evicted sooner than this, unless a caller is overdue."""
-    max_drain: float = attrs.field(default=inf, validator=ge(0))
-    """How long leases may hold up an overdue caller before they are cut."""
-
-    @property
-    def usable_leeway(self) -> float:
-        return min(self.leeway, self.max_wait / 2)
-
-
 @attrs.define(eq=False)
 class Scheduler:
     """Owns every model's state. Each ``on_*`` takes the time and returns what is to be done, in order."""
 
-    _planner: SwapPlanner
+    _planner: PlannerQuestions
     _policy: SchedulingPolicy
     fleet: Fleet
     _checks: bool
     """The launcher can be asked about a model before anything is stopped for it."""
-    # One alarm a model, the earliest that it needs; what is due is worked out from the state once it rings.
-    _alarms: dict[ModelId, float] = attrs.field(factory=dict[ModelId, float], init=False)
-    _alarm_heap: list[tuple[float, ModelId]] = attrs.field(factory=list[tuple[float, ModelId]], init=False)
+    _alarms: Alarms = attrs.field(factory=Alarms, init=False)
     _sequence: int = attrs.field(default=0, init=False)
     _closed: bool = attrs.field(default=False, init=False)
     _ending: bool = attrs.field(default=False, init=False)
@@ -98,7 +68,8 @@ class Scheduler:
         *,
         checks: bool = False,
     ) -> Scheduler:
-        return cls(planner, policy, Fleet.of(specs, policy.max_wait, policy.usable_leeway), checks)
+        fleet = Fleet.of(specs, policy.max_wait, policy.usable_leeway)
+        return cls(PlannerQuestions(planner, fleet), policy, fleet, checks)
 
     @property
     def is_finished(self) -> bool:
@@ -107,7 +78,7 @@ class Scheduler:
 
     def next_deadline(self) -> float:
         """When `on_tick` is wanted next; ``inf`` if never."""
-        return min(self._alarm_heap[0][0] if self._alarm_heap else inf, self.fleet.queue.next_expiry())
+        return min(self._alarms.next(), self.fleet.queue.next_expiry())
 
     # -- events ----------------------------------------------------------------
 
@@ -245,7 +216,7 @@ class Scheduler:
           policy: ``None``: as before.
         """
         self._now = now
-        self._planner = planner
+        self._planner = PlannerQuestions(planner, self.fleet)
         if policy is not None:
             self._policy = policy
             self.fleet.queue.max_wait = policy.max_wait
@@ -272,11 +243,7 @@ class Scheduler:
         """Time has passed; see `next_deadline`."""
         self._now = now
         due = self.fleet.queue.expire(now)
-        while self._alarm_heap and self._alarm_heap[0][0] <= now:
-            when, model = heapq.heappop(self._alarm_heap)
-            if self._alarms.get(model) != when:
-                continue  # replaced by an earlier one, which has rung
-            del self._alarms[model]
+        for model in self._alarms.ring(now):
             due = True
             if slot := self.fleet.slots.get(model):
                 self._ring(slot)
@@ -548,7 +515,7 @@ class Scheduler:
             self._turn_away(target, self._backing_off(slot))
             return
         plan = self._ask_evictions(target)
-        if plan is None or self._would_delay(target, held):
+        if plan is None or any(self._planner.would_evict(target, waiting, self._now) for waiting in held):
             return
         if survivor := next(filter(None, map(self._survivor, plan.evict)), None):
             self._turn_away(target, self._no_room(target, survivor))
@@ -645,71 +612,25 @@ class Scheduler:
                 run.ready_at + self._policy.min_residency, self.fleet.awaited_until(slot, target, self._now)
             )
             if resident_until > self._now:
-                self._wake_at(resident_until, slot.id)
+                self._alarms.set(slot.id, resident_until)
                 return False
         return True
-
-    def _would_delay(self, target: ModelId, held: Sequence[ModelId]) -> bool:
-        """Whether *target* would get in the way of an overdue caller that waits for busy models to end."""
-        for waiting in held:
-            # What would be: nobody is turned away for the answer.
-            view = self.fleet.view(self._now, target=waiting, beside=target)
-            try:
-                answer = self._planner.evictions(waiting, view)
-            except BaseException as raised:
-                as_failure(raised)
-                continue  # it is blamed when it is asked in earnest
-            if isinstance(answer, Refusal) or target in answer.evict:
-                return True
-        return False
 
     # -- asking the planner ----------------------------------------------------
 
     def _ask_next(self, promised: AbstractSet[ModelId]) -> ModelId | None:
-        if not self.fleet.queue:
-            return None
-        view = self.fleet.view(self._now, promised=promised)
-        while view.waiting:
-            try:
-                answer = self._planner.choose_next(view)
-                if answer is None or answer in view.waiting:
-                    return answer
-                reason = f"choose_next named {answer!r}, for which nobody waits"
-            except BaseException as raised:
-                reason = f"choose_next raised {repr_of(as_failure(raised))}"
-            self._blame_planner(view.waiting[0], reason)
-        return None
+        while isinstance(answer := self._planner.next(promised, self._now), PlannerFailed):
+            self._turn_away(answer.model, answer)
+        return answer
 
-    def _ask_evictions(self, target: ModelId, beside: ModelId | None = None) -> SwapPlan | None:
+    def _ask_evictions(self, target: ModelId) -> SwapPlan | None:
         """Return a plan that can be carried out; ``None``: the target's callers were turned away."""
-        view = self.fleet.view(self._now, target=target, beside=beside)
-        try:
-            match self._planner.evictions(target, view):
-                case Refusal(reason, because_pinned):
-                    self._turn_away(target, (Pinned if because_pinned else Refused)(target, reason))
-                    return None
-                case plan:
-                    nonsense = [m for m in plan.evict if m == target or m not in view.running]
-                    if not nonsense:
-                        return self._unless_pinned(target, plan)
-                    reason = f"evictions named {nonsense[0]!r}, which does not run"
-        except BaseException as raised:
-            reason = f"evictions raised {repr_of(as_failure(raised))}"
-        self._blame_planner(target, reason)
-        return None
-
-    def _unless_pinned(self, target: ModelId, plan: SwapPlan) -> SwapPlan | None:
-        slots = [self.fleet.slots[model] for model in plan.evict]
-        pinned = [slot.id for slot in slots if slot.pinned and slot.state is not ProcState.STOPPING]
-        if not pinned:
-            return plan
-        self._turn_away(
-            target, Pinned(target, f"{' and '.join(pinned)} would have to stop, and may not: pinned")
-        )
-        return None
-
-    def _blame_planner(self, target: ModelId, reason: str) -> None:
-        self._turn_away(target, PlannerFailed(target, f"{type(self._planner).__name__}.{reason}"))
+        match self._planner.evictions(target, self._now):
+            case SwapPlan() as plan:
+                return plan
+            case error:
+                self._turn_away(target, error)
+                return None
 
     # -- time ------------------------------------------------------------------
 
@@ -726,15 +647,10 @@ class Scheduler:
 
     def _arm(self, slot: Slot) -> None:
         """See to it that `_ring` is called when something becomes due."""
-        self._wake_at(min(self.fleet.idle_deadline(slot), slot.cut_at, self._restart_time(slot)), slot.id)
+        self._alarms.set(slot.id, min(self.fleet.idle_deadline(slot), slot.cut_at, self._restart_time(slot)))
 
     def _restart_time(self, slot: Slot) -> float:
         return slot.failures.closed_until if slot.restart_due and slot.run is None else inf
-
-    def _wake_at(self, when: float, model: ModelId) -> None:
-        if when < self._alarms.get(model, inf):
-            self._alarms[model] = when
-            heapq.heappush(self._alarm_heap, (when, model))
 
     # -- small things ----------------------------------------------------------
 

@@ -21,8 +21,9 @@ from ._launch import Launcher, launch_subprocess
 from ._logs import Logs, ModelLog, OnOutput
 from ._loop import Condition, Loop, OnStopping, Waiter, nothing
 from ._planner import ExclusivePlanner, SwapPlanner
+from ._policy import SchedulingPolicy
 from ._raised import copy_of
-from ._scheduler import Scheduler, SchedulingPolicy
+from ._scheduler import Scheduler
 from ._slot import Slot
 from ._spec import Endpoint, ModelId, ModelSpec
 from ._states import ProcState
