@@ -168,8 +168,7 @@ class InflightList:
 
     def remove(self, request: InflightRequest) -> None:
         """A request has ended."""
-        self._requests.pop(request.id, None)
-        if self._listener.is_listening:
+        if self._requests.pop(request.id, None) is not None and self._listener.is_listening:
             self._changed[request.id] = None
             self._woken.set()
 

@@ -73,6 +73,17 @@ class Recorder:
         keep = room if captured_parts(asked_path).response_body else 0
         return Recording(self, request, path, body, ResponseMeter(path, keep), captures=room > 0)
 
+    def ignore(self) -> Recording:
+        """Return the recording of a request that nobody hears of."""
+        unlisted = InflightRequest(
+            id="", arrived_at=0.0, model="", path="", method="", headers=[], remote_ip="", cancel=_nothing
+        )
+        return Recording(self, unlisted, "", ())
+
+
+def _nothing() -> None:
+    pass
+
 
 @attrs.define(eq=False)
 class Recording:
@@ -138,7 +149,7 @@ class Recording:
             return
         journal = self._recorder.journal
         exchanged = None
-        if self.captures:
+        if self.captures and sum(map(len, self.body)) <= journal.captures.limit:
             exchanged = Exchanged(request.path, request.headers, self.body, self._response_headers)
         journal.add(
             EndedRequest(

@@ -8,11 +8,10 @@ from typing import TypeVar
 import attrs
 import trio
 
-from swapcli.activity.recorder import Recorder, Recording
+from swapcli.activity.recorder import Recorder
 from swapcli.config import Configuration
 
 from .accept_encoding import readable_only
-from .access_log import remote_ip
 from .active_profile import ActiveProfile
 from .body_filter import FilterFailed
 from .bookings import Booking, Bookings
@@ -22,6 +21,7 @@ from .destinations import Asking, Destinations, Local, Remote, Target
 from .error_answers import CANCELLED, NO_MODEL_NAMED, NO_ROUTER, ErrorAnswer, no_target
 from .exchange import Exchange
 from .fleet import Fleet
+from .following import follow
 from .local_requests import LocalRequests
 from .model_name import identify
 from .model_rename import RenameFailed
@@ -101,7 +101,14 @@ class ModelRequests:
         error: ErrorAnswer | None = None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_cancel_when_client_gone, exchange, nursery.cancel_scope)
-            recording = self._follow(exchange, route, name, nursery.cancel_scope)
+            recording = follow(
+                exchange,
+                self._recorder,
+                model=name,
+                asked_path=route.pattern,
+                path=route.upstream_path,
+                scope=nursery.cancel_scope,
+            )
             call = Call(
                 exchange,
                 route.upstream_path.encode(),
@@ -116,21 +123,6 @@ class ModelRequests:
         if recording.request.was_cancelled and not exchange.is_answered:
             return CANCELLED
         return error
-
-    def _follow(self, exchange: Exchange, route: Route, name: str, scope: trio.CancelScope) -> Recording:
-        recording = self._recorder.follow(
-            model=name,
-            method=exchange.method,
-            asked_path=route.pattern,
-            path=route.upstream_path,
-            headers=exchange.headers,
-            body=(exchange.body,),
-            remote_ip=remote_ip(exchange),
-            is_metered=exchange.method == "POST",
-            cancel=scope.cancel,
-        )
-        exchange.watcher = recording
-        return recording
 
     async def _answer_as(self, name: str, call: Call, asking: Asking) -> ErrorAnswer | None:
         selector = self._selectors.get(name)

@@ -150,6 +150,7 @@ async def test_arrival_headers_and_end_are_told_at_once(autojump_clock: MockCloc
         await wait_all_tasks_blocked()
         assert on.told.kinds() == ["remove"]
         on.requests.changed(request)
+        on.requests.remove(request)
         await trio.sleep(5)
         assert on.told.kinds() == []
         assert trio.current_time() == 5

@@ -357,6 +357,26 @@ async def test_without_a_buffer_nothing_is_captured() -> None:
         assert (await served.ask("GET", "/api/captures/1")).status == 404
 
 
+async def test_a_request_that_is_longer_than_the_buffer_is_not_captured() -> None:
+    async with recorded(always(ANSWER)) as served:
+        long = b'{"model":"m","x":"%b"}' % (b"y" * 1024 * 1024)
+        assert (await served.chat(long)).status == 200
+        row = await served.row()
+    assert (row["has_capture"], row["tokens"]["input_tokens"]) == (False, 4)
+
+
+async def test_a_request_that_is_ignored_is_in_no_list() -> None:
+    async with recorded(always(ANSWER)) as served:
+        recording = served.recorder.ignore()
+        recording.goes_to("m", ())
+        recording.granted(0)
+        recording.response_started(200, [])
+        recording.response_body(USAGE, is_last=True)
+        assert len(served.recorder.inflight) == 0
+        recording.ended()
+        assert await served.rows() == []
+
+
 async def test_the_record_in_a_file(tmp_path: Path) -> None:
     config = Configuration(models={"m": ModelConfig()}, store=Store(f" {tmp_path / 'a.db'} "))
     for expected in ([1], [2, 1]):

@@ -136,3 +136,28 @@ def test_a_file_of_llama_swap_is_refused_before_anything_starts(tmp_path: Path) 
     config.write_text(f"store: {{path: {store}}}\nmodels: {{}}\n")
     with pytest.raises(AssertionError, match="was written by llama-swap"), serving(config, tmp_path / "log"):
         pass
+
+
+@pytest.mark.rule("H166")
+def test_the_record_survives_a_reload_and_can_move(tmp_path: Path) -> None:
+    config = write_models(tmp_path)
+    plain = config.read_text()
+    asking = {"model": "south", "prompt": "Say", "max_tokens": 3}
+
+    def record(server: Server) -> list[tuple[int, bool]]:
+        rows = json.loads(server.get("/api/metrics/activity"))["data"]
+        return [(row["id"], row["has_capture"]) for row in rows]
+
+    with serving(config, tmp_path / "log") as server:
+        ask(server, "/v1/completions", asking)
+        until(lambda: record(server) == [(1, True)])
+        config.write_text(plain + "metricsMaxInMemory: 2\ncaptureBuffer: 1\n")
+        server.get("/api/reload", method="POST")
+        for _ in range(2):
+            ask(server, "/v1/completions", asking)
+        until(lambda: record(server) == [(3, True), (2, True)])
+        config.write_text(plain + f"captureBuffer: 0\nstore: {{path: {tmp_path / 'moved.db'}}}\n")
+        server.get("/api/reload", method="POST")
+        ask(server, "/v1/completions", asking)
+        until(lambda: record(server) == [(4, False)])
+        assert "cannot be recorded" not in server.log.read_text()
