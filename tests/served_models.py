@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -53,9 +53,18 @@ class Server:
 
 @contextmanager
 def serving(
-    config: Path, log: Path, *options: str, environ: Mapping[str, str] | None = None
+    config: Path,
+    log: Path,
+    *options: str,
+    environ: Mapping[str, str] | None = None,
+    program: Sequence[str] = ("-m", "swapcli"),
 ) -> Iterator[Server]:
-    """Serve *config* on a free port; the server and its models are gone after the block."""
+    """Serve *config* on a free port; the server and its models are gone after the block.
+
+    Args:
+      options: more of them for `swapcli serve`.
+      program: what the interpreter runs.
+    """
     children = Children()
     url = f"http://127.0.0.1:{free_port()}"
     with (
@@ -63,8 +72,7 @@ def serving(
         subprocess.Popen(
             [
                 sys.executable,
-                "-m",
-                "swapcli",
+                *program,
                 "serve",
                 "--config",
                 str(config),
