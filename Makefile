@@ -44,8 +44,9 @@ fuzz: $(VENV)/ready-to-test ## 100,000 mutated configurations and requests; INPU
 	SWAPCLI_FUZZ_INPUTS=$(INPUTS) $(BIN)/python -m pytest -q -o faulthandler_timeout=3600 \
 		tests/pure/config/test_config_fuzz.py tests/http/test_wire_fuzz.py
 
-soak: $(VENV)/ready-to-test ## random histories of the scheduler for MINUTES (10), each event checked
+soak: $(VENV)/ready-to-test ## random histories of the scheduler for MINUTES (10), then 200 reloads under load
 	@$(BIN)/python tests/soak_scheduler.py --minutes $(MINUTES)
+	@$(BIN)/python tests/reload_under_load.py
 
 wheel: $(VENV)/ready-to-test ## dist/*.whl
 	$(PIP) wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .

@@ -34,6 +34,7 @@ from .config import (
 )
 from .http import (
     ActiveProfile,
+    ConfigReload,
     CurrentState,
     Drain,
     EventHub,
@@ -48,7 +49,7 @@ from .http import (
     url_of,
 )
 from .logs import ServerLogs, open_server_logs
-from .reload import Look, Reloader, Reloads, look, summary, watch
+from .reload import Look, Outcome, Reloader, Reloads, as_json, look, summary, watch
 
 logger = logging.getLogger("swapcli")
 
@@ -146,6 +147,7 @@ class _Server:
     _announce: Callable[[Sequence[str]], None] | None
     _pool: UpstreamPool = attrs.field(factory=UpstreamPool, init=False)
     _reloads: Reloads = attrs.field(factory=Reloads, init=False)
+    _hub: EventHub = attrs.field(factory=EventHub, init=False)
     _profile: ActiveProfile = attrs.field(factory=ActiveProfile, init=False)
 
     async def run(self) -> None:
@@ -172,7 +174,7 @@ class _Server:
                 watching.cancel_scope.cancel()
 
     async def _serve_until_stopped(self, supervisor: Supervisor, shutdown: Shutdown) -> None:
-        drain, hub, config, history = Drain(), EventHub(), self._loaded.config, FleetHistory()
+        drain, hub, config, history = Drain(), self._hub, self._loaded.config, FleetHistory()
         self._logs.on_write = LogNews(hub)
         state = CurrentState(hub, supervisor, config, active_profile=lambda: self._profile.name)
         self._profile.subscribe(state.profile_changed)
@@ -228,6 +230,11 @@ class _Server:
         self, supervisor: Supervisor, app: Front, followers: Sequence[Callable[[Configuration], None]]
     ) -> None:
         """Preload, watch the sources and reload, until cancelled."""
+
+        def tell(outcome: Outcome) -> None:
+            self._systemd.ready(summary(outcome))
+            self._hub.publish(ConfigReload(as_json(outcome)))
+
         async with trio.open_nursery() as nursery:
             wanted = self._loaded.config.hooks.on_startup.preload
             nursery.start_soon(preload, supervisor, tuple(map(ModelId, wanted)))
@@ -252,6 +259,6 @@ class _Server:
                 more_warnings=_not_yet,
                 only_at_start=ONLY_AT_START,
                 started=self._systemd.reloading,
-                ended=lambda outcome: self._systemd.ready(summary(outcome)),
+                ended=tell,
             )
             await self._reloads.serve(reloader.carry_out, reloader.plan)

@@ -69,6 +69,14 @@ class ActivityRecorded:
     id: int
 
 
+@attrs.frozen
+class ConfigReload:
+    """A reload has ended, well or not; ours, pages written for llama-swap pass it over."""
+
+    outcome: Mapping[str, Any]
+    """As ``POST /api/reload`` answers it."""
+
+
 Message: TypeAlias = (
     LogData
     | ModelStatus
@@ -78,6 +86,7 @@ Message: TypeAlias = (
     | InflightUpsert
     | InflightRemove
     | ActivityRecorded
+    | ConfigReload
 )
 
 
@@ -107,3 +116,5 @@ def _content(message: Message) -> tuple[str, Any]:
             return "inflight", {"operation": "remove", "id": id}
         case ActivityRecorded(id):
             return "activity", {"id": id}
+        case ConfigReload(outcome):
+            return "configReload", outcome

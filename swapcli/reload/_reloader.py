@@ -133,7 +133,10 @@ class Reloader:
         use()
         self.loaded, self.planner = plan.loaded, plan.planner
         for follow in self.followers:
-            follow(new)
+            try:
+                follow(new)
+            except Exception:  # it is in force all the same, and that is what has to be told
+                logger.exception("a reload is in force, but not everything has taken it over")
         had = old.hooks.on_startup.preload
         wanted = map(ModelId, new.hooks.on_startup.preload)
         self.want([model for model in wanted if model not in had or model in was_up])

@@ -168,3 +168,55 @@ def test_a_reload_preloads_what_is_new_or_was_stopped_by_it(tmp_path: Path) -> N
         server.wait_for_log("stopping edited: its configuration changed")
         server.wait_for_log(f"preloaded {EDITED} in ", times=2)
         assert server.log.read_text().count(f"preloading {STEADY}") == 1
+
+
+def test_how_a_reload_ended_is_told_to_those_who_watch(tmp_path: Path) -> None:
+    with reloadable(tmp_path) as (server, sources):
+        with urllib.request.urlopen(f"{server.url}/api/events", timeout=20) as events:
+
+            def next_reload() -> dict[str, Any]:
+                while True:
+                    line = events.readline()
+                    if line.startswith(b"data:"):
+                        message = json.loads(line[5:])
+                        if message["type"] == "configReload":
+                            told: dict[str, Any] = json.loads(message["data"])
+                            return told
+
+            sources.write("logLevel: [\n")
+            status, answer = reload(server)
+            told = next_reload()
+            assert (status, told["ok"], told["problems"]) == (422, False, answer["problems"])
+            sources.edit("argument")
+            server.process.send_signal(signal.SIGHUP)
+            assert next_reload()["models"]["restarted"] == [EDITED]
+
+
+@pytest.mark.rule("C136")
+def test_the_log_goes_on_and_counters_stay(tmp_path: Path) -> None:
+    with reloadable(tmp_path) as (server, sources):
+        ask(server, STEADY)
+        sources.edit("argument")
+        assert reload(server)[0] == 200
+        assert b"listening on" in server.get("/logs")
+        assert server.get(f"/api/models/log/{STEADY}").startswith(b"a model at")
+        fleet = {model["id"]: model for model in json.loads(server.get("/api/fleet"))["models"]}
+        assert fleet[STEADY]["requests"] == 1
+
+
+def test_max_drain_ends_the_wait_for_an_endless_stream(tmp_path: Path) -> None:
+    with reloadable(tmp_path) as (server, sources):
+        sources.write(sources.text() + "routing: {scheduler: {settings: {fifo: {maxDrain: 0.2}}}}\n")
+        reload(server)
+        connection = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=30)
+        body = json.dumps({"model": EDITED, "stream": True})
+        connection.request("POST", "/v1/chat/completions", body, {"Content-Type": "application/json"})
+        response = connection.getresponse()
+        assert response.readline() == b"x\n"
+        sources.argument = 7
+        sources.write(sources.text() + "routing: {scheduler: {settings: {fifo: {maxDrain: 0.1}}}}\n")
+        assert reload(server)[1]["models"]["restarted"] == [EDITED]
+        with pytest.raises(http.client.IncompleteRead):
+            response.read()
+        connection.close()
+        ask(server, EDITED)

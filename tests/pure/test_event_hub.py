@@ -10,6 +10,7 @@ import trio
 from swapcli.http.event_hub import MOST_BYTES, MOST_FRAMES, EventHub, Missed
 from swapcli.http.event_messages import (
     ActivityRecorded,
+    ConfigReload,
     InflightRemove,
     InflightSnapshot,
     InflightUpsert,
@@ -37,6 +38,7 @@ from swapcli.http.event_messages import (
         (InflightUpsert({"id": "1"}), "inflight", '{"operation":"upsert","request":{"id":"1"}}'),
         (InflightRemove("1"), "inflight", '{"operation":"remove","id":"1"}'),
         (ActivityRecorded(7), "activity", '{"id":7}'),
+        (ConfigReload({"ok": True}), "configReload", '{"ok":true}'),
     ],
 )
 def test_h206_h208_frames(message: Message, kind: str, inner: str) -> None:
