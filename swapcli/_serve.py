@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
 import attrs
 import trio
@@ -42,6 +43,7 @@ from .http import (
     Front,
     Live,
     LogNews,
+    Measurements,
     UpstreamPool,
     bind,
     create_app,
@@ -53,6 +55,9 @@ from .reload import Look, Outcome, Reloader, Reloads, as_json, look, summary, wa
 
 logger = logging.getLogger("swapcli")
 
+Follower: TypeAlias = Callable[[Configuration], None]
+"""Is told of each configuration that is put in force."""
+
 NOT_YET = (
     "models.*.compat.ignoreWebsockets",
     "models.*.sendLoadingState",
@@ -60,15 +65,11 @@ NOT_YET = (
     "models.*.timeouts.idleConn",
     "models.*.timeouts.keepalive",
     "models.*.timeouts.tlsHandshake",
-    "performance",
     "sendLoadingState",
     "upstream",
 )
 """Keys that load and are checked, and that this server does not act on yet. Each one in use is a warning."""
 
-
-ONLY_AT_START = frozenset({"performance"})
-"""Settings that a reload leaves as they are, and says so."""
 
 _KILL_FLUSH = 0.2
 """Seconds for the last lines of the log when everything is killed."""
@@ -179,9 +180,11 @@ class _Server:
         state = CurrentState(hub, supervisor, config, active_profile=lambda: self._profile.name)
         self._profile.subscribe(state.profile_changed)
         live = Live(self._logs, state, drain.stop)
+        measured = Measurements.of(config.performance, lines_dropped=self._logs.count_dropped)
         async with (
             supervisor.events() as events,
             supervisor.events() as more_events,
+            supervisor.events() as counted_events,
             open_recorder(self._database, config, hub) as recorder,
             trio.open_nursery() as nursery,
         ):
@@ -195,17 +198,20 @@ class _Server:
                 history=history,
                 profile=self._profile,
                 recorder=recorder,
+                measurements=measured,
             )
             nursery.start_soon(state.follow, events)
             nursery.start_soon(history.follow, more_events)
+            nursery.start_soon(measured.metrics.follow, counted_events)
 
             async def serve_to_the_end(*, task_status: trio.TaskStatus[None]) -> None:
                 await serve_http(app, self._sockets, drain=drain, task_status=task_status)
                 nursery.cancel_scope.cancel()
 
             await nursery.start(serve_to_the_end)
-            followers: list[Callable[[Configuration], None]] = [
+            followers: list[Follower] = [
                 state.use,
+                measured.use,
                 partial(apply_to_recorder, recorder),
             ]
             urls = [url_of(sock) for sock in self._sockets]
@@ -215,6 +221,7 @@ class _Server:
                 self._announce(urls)
             async with trio.open_nursery() as until_stopped:
                 until_stopped.start_soon(self._follow_edits, supervisor, app, followers)
+                until_stopped.start_soon(measured.run)
                 until_stopped.start_soon(app.pages.prepare)  # not before: this is what makes a start slow
                 await shutdown.asked.wait()
                 until_stopped.cancel_scope.cancel()
@@ -226,9 +233,7 @@ class _Server:
                 await shutdown.hurried.wait()
             drain.cut.set()
 
-    async def _follow_edits(
-        self, supervisor: Supervisor, app: Front, followers: Sequence[Callable[[Configuration], None]]
-    ) -> None:
+    async def _follow_edits(self, supervisor: Supervisor, app: Front, followers: Sequence[Follower]) -> None:
         """Preload, watch the sources and reload, until cancelled."""
 
         def tell(outcome: Outcome) -> None:
@@ -257,7 +262,6 @@ class _Server:
                 ],
                 want=lambda models: nursery.start_soon(preload, supervisor, models),
                 more_warnings=_not_yet,
-                only_at_start=ONLY_AT_START,
                 started=self._systemd.reloading,
                 ended=tell,
             )

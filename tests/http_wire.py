@@ -15,7 +15,7 @@ import trio
 from hypercorn.typing import ASGIFramework
 
 from swapcli.config import Configuration, ModelConfig
-from swapcli.http import Drain, Live, ServerLimits, UpstreamPool, create_app, serve_http
+from swapcli.http import Drain, Live, Measurements, ServerLimits, UpstreamPool, create_app, serve_http
 from swapcore import (
     Endpoint,
     ModelId,
@@ -377,7 +377,7 @@ class StubFleet:
         return Statistics(
             {
                 ModelId(model): ModelStatistics(self.state_of(ModelId(model)), self.held, 0)
-                for model in self.endpoints
+                for model in dict.fromkeys((*self.endpoints, *self.states))
             }
         )
 
@@ -401,6 +401,7 @@ class Rig:
     pool: UpstreamPool
     fleet: StubFleet
     live: Live
+    measured: Measurements
 
     async def ask(self, method: str, path: str, *headers: str, body: bytes | None = None) -> Reply:
         """Ask on a connection of its own."""
@@ -425,10 +426,10 @@ async def rig(
         config = Configuration(models={name: ModelConfig() for name in names})
     pool = UpstreamPool()
     fleet = StubFleet(dict(zip(config.models, endpoints, strict=False)))
-    live = Live.of_nothing(fleet, config)
-    app = create_app(fleet, config, pool, live=live, limits=limits or ServerLimits())
+    live, measured = Live.of_nothing(fleet, config), Measurements.of(config.performance)
+    app = create_app(fleet, config, pool, live=live, measurements=measured, limits=limits or ServerLimits())
     async with serving(app, limits) as server:
         try:
-            yield Rig(server, pool, fleet, live)
+            yield Rig(server, pool, fleet, live, measured)
         finally:
             pool.close_all()

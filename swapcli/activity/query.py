@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
 from types import MappingProxyType
 
 import attrs
+
+from swapcli import rfc3339
 
 COLUMNS: Mapping[str, str] = MappingProxyType(
     {
@@ -31,9 +32,6 @@ COLUMNS: Mapping[str, str] = MappingProxyType(
 _MOST_IN_A_PAGE = 999
 _MOST = 2**63 - 1
 _INTEGER = re.compile(r"[+-]?[0-9]{1,40}", re.ASCII)
-_TIMESTAMP = re.compile(
-    r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?P<fraction>[.,]\d+)?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII
-)
 
 
 class BadQuery(ValueError):
@@ -122,10 +120,7 @@ def _moment(text: str, name: str) -> int | None:
     if not text:
         return None
     complaint = f"invalid '{name}' timestamp, use RFC3339 format"
-    if (form := _TIMESTAMP.fullmatch(text)) is None:
-        raise BadQuery(complaint)
-    whole = text.replace(form["fraction"] or "", "", 1).upper()
     try:
-        return int(datetime.fromisoformat(whole).timestamp())
+        return int(rfc3339.parse(text).replace(microsecond=0).timestamp())
     except (ValueError, OverflowError):
         raise BadQuery(complaint) from None

@@ -35,4 +35,4 @@ from ._problem import (
 from ._routing import Profile as Profile, Selector as Selector, SelectorSettings as SelectorSettings
 from ._source import Source as Source, find_sources as find_sources
 from ._specs import scheduling_policy as scheduling_policy, to_specs as to_specs
-from ._top_level import Configuration as Configuration
+from ._top_level import Configuration as Configuration, Performance as Performance

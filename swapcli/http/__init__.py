@@ -10,6 +10,7 @@ from .hypercorn_glue import Drain as Drain, serve_http as serve_http
 from .inflight_news import InflightNews as InflightNews
 from .listening import bind as bind, url_of as url_of
 from .live_answers import Live as Live
+from .measurements import Measurements as Measurements
 from .routes import ROUTES as ROUTES, Route as Route
 from .server_limits import ServerLimits as ServerLimits
 from .upstream_pool import UpstreamPool as UpstreamPool

@@ -120,6 +120,8 @@ class ErrorAnswer:
 NO_MODEL_NAMED = ErrorAnswer(404, "no model id could be identified")
 NO_ROUTER = ErrorAnswer(404, "no router for requested model")
 NO_SUCH_LOG = ErrorAnswer(400, "invalid logger. Use 'proxy', 'upstream' or a model's ID")
+BAD_AFTER = ErrorAnswer(400, "invalid 'after' timestamp, use RFC3339 format")
+NO_HARDWARE = ErrorAnswer(503, "hardware detection unavailable")
 MODEL_NOT_FOUND = ErrorAnswer(404, "model not found")
 INTERNAL = ErrorAnswer(500, "internal error; the server's log says more")
 

@@ -80,6 +80,10 @@ class Exchange:
     body_bytes: int = attrs.field(default=0, init=False)
     """Of the answer's body, so far."""
     watcher: Watcher | None = attrs.field(default=None, init=False)
+    first_byte_at: float | None = attrs.field(default=None, init=False)
+    """When the answer's body began, in seconds on the trio clock."""
+    model: str = attrs.field(default="", init=False)
+    """Which model answers; empty as long as that is not known, and for our own endpoints."""
     _body_complete: bool = attrs.field(default=False, init=False)
     _body_refused: bool = attrs.field(default=False, init=False)
     _replayed: bool = attrs.field(default=False, init=False)
@@ -183,6 +187,8 @@ class Exchange:
     async def send(self, message: ASGISendEvent) -> None:
         """An ASGI ``send`` that counts, and adds the Date that an answer must have."""
         if message["type"] == "http.response.body":
+            if message["body"] and self.first_byte_at is None:
+                self.first_byte_at = trio.current_time()
             self.body_bytes += len(message["body"])
             if self.watcher is not None:
                 self.watcher.response_body(message["body"], is_last=not message.get("more_body", False))

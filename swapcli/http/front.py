@@ -20,9 +20,11 @@ from hypercorn.typing import (
 
 from swapcli.activity.recorder import Recorder
 from swapcli.config import Configuration
+from swapcli.metrics import FleetMetrics
 from swapcli.reload import Reloads
+from swapcore import ModelId
 
-from .access_log import log_request
+from .access_log import CLIENT_CLOSED_REQUEST, log_request
 from .active_profile import ActiveProfile
 from .bookings import Bookings
 from .cors import preflight_headers
@@ -33,6 +35,7 @@ from .fleet import Fleet
 from .fleet_history import FleetHistory
 from .late_pages import LatePages
 from .live_answers import Live, LiveAnswers
+from .measurements import Measurements
 from .model_requests import ModelRequests
 from .routes import ROUTES, BadPath, Found, NotFound, Redirect, RouteTable, WrongMethod
 from .server_limits import ServerLimits
@@ -57,6 +60,7 @@ def create_app(
     history: FleetHistory | None = None,
     profile: ActiveProfile | None = None,
     recorder: Recorder | None = None,
+    measurements: Measurements | None = None,
 ) -> Front:
     """Return the ASGI application that serves ``config``'s models.
 
@@ -68,17 +72,19 @@ def create_app(
       live: what logs and events are taken from, which the caller feeds; without it there are none.
       history: what happened to the models, which the caller feeds.
       profile: which one is active, and who wants to be told of changes.
+      measurements: what the server measures, which the caller feeds; without it nothing is measured.
     """
     reload_requests, past = reloads or Reloads(), history or FleetHistory()
     active, bookings = profile or ActiveProfile(), Bookings()
     followed = recorder or Recorder.unattended()
+    measured = measurements or Measurements.of(config.performance)
     heard = live or Live.of_nothing(fleet, config)
 
     def make_site(config: Configuration) -> Site:
         def make_pages() -> ASGIFramework:
             from .pages import create_pages
 
-            return create_pages(fleet, config, active, reload_requests, past, followed)
+            return create_pages(fleet, config, active, reload_requests, past, followed, measured)
 
         return Site(
             ModelRequests.of(config, fleet, pool, active, bookings, followed),
@@ -87,7 +93,7 @@ def create_app(
             config.api_keys,
         )
 
-    return Front(make_site, make_site(config), limits)
+    return Front(make_site, make_site(config), measured.metrics, limits)
 
 
 @attrs.frozen(eq=False)
@@ -107,6 +113,7 @@ class Front:
     _make_site: Callable[[Configuration], Site]
     """What outlives a configuration is shared by all that it makes."""
     _site: Site
+    _metrics: FleetMetrics
     _limits: ServerLimits
     _routes: RouteTable = attrs.field(factory=lambda: RouteTable(ROUTES), init=False)
 
@@ -153,7 +160,16 @@ class Front:
                 await _send_error(exchange, INTERNAL)
         finally:
             exchange.end()
-            log_request(exchange, trio.current_time() - started)
+            seconds = trio.current_time() - started
+            log_request(exchange, seconds)
+            if exchange.model:
+                began = exchange.first_byte_at
+                self._metrics.request_ended(
+                    ModelId(exchange.model),
+                    exchange.status or CLIENT_CLOSED_REQUEST,
+                    first_byte=None if began is None else began - started,
+                    total=seconds,
+                )
 
     async def _answer(self, exchange: Exchange) -> None:
         target = exchange.scope["raw_path"]

@@ -162,9 +162,11 @@ class ModelRequests:
     ) -> ErrorAnswer | None:
         match target.destination:
             case Local(model):
+                call.exchange.model = model
                 call.recording.goes_to(model, sending.body)
                 return await self._local.serve(call, model, sending, booking)
             case Remote() as remote:
+                call.exchange.model = target.name
                 call.recording.goes_to(target.name, sending.body)
                 return await self._peers.serve(call, remote, sending)
 

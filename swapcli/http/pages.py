@@ -16,19 +16,29 @@ import trio
 from quart import Response, request
 from quart_trio import QuartTrio
 
+from swapcli import rfc3339
 from swapcli.activity.query import BadQuery, parse_query
 from swapcli.activity.recorder import Recorder
 from swapcli.config import Configuration
+from swapcli.metrics.exposition import CONTENT_TYPE, Exposed
 from swapcli.reload import Refused, Reloads, as_json
 from swapcore import ModelId, SwapcoreError
 
 from .active_profile import ActiveProfile
 from .activity_answers import activity_page, activity_totals
-from .error_answers import MODEL_NOT_FOUND, ErrorAnswer, invalid_configuration, of_failure
+from .error_answers import (
+    BAD_AFTER,
+    MODEL_NOT_FOUND,
+    NO_HARDWARE,
+    ErrorAnswer,
+    invalid_configuration,
+    of_failure,
+)
 from .fleet import Fleet
 from .fleet_history import FleetHistory
 from .fleet_report import Moment, fleet_report
 from .json_text import to_json, to_json_line
+from .measurements import Measurements
 from .model_listing import model_records, running_models
 from .profiles_api import profiles_listing, wanted_profile
 from .resident_memory import resident_memory
@@ -50,6 +60,7 @@ class Pages:
     reloads: Reloads
     history: FleetHistory
     recorder: Recorder
+    measurements: Measurements
 
     async def models(self) -> Response:
         records = model_records(self.config, self.fleet.state_of, int(time.time()), self.profile.name)
@@ -179,6 +190,35 @@ class Pages:
     async def version(self) -> Response:
         return _json({"build_date": "unknown", "commit": "unknown", "version": _version()})
 
+    async def metrics(self) -> Response:
+        measured = self.measurements
+        monitor = measured.monitor
+        if not monitor.is_enabled:
+            return _text("# performance monitor not available\n", 503)
+        exposed = Exposed(
+            monitor.system[-1] if monitor.system else None,
+            monitor.gpus[-1] if monitor.gpus else (),
+            self.fleet.statistics(),
+            measured.metrics,
+            measured.lines_dropped(),
+        )
+        return Response(exposed.text(), 200, {"Content-Type": CONTENT_TYPE})
+
+    async def performance(self) -> Response:
+        if not self.measurements.monitor.is_enabled:
+            return _json({"enabled": False}, 503)
+        text, after = request.args.get("after", "").strip(), None
+        if text:
+            try:  # a plus sign that was not encoded arrives as a blank
+                after = rfc3339.parse(text.replace(" ", "+"))
+            except ValueError:
+                return _error(BAD_AFTER)
+        return _json(self.measurements.monitor.as_json(after))
+
+    async def hardware(self) -> Response:
+        document = await self.measurements.hardware.document()
+        return _error(NO_HARDWARE) if document is None else _json(document)
+
 
 def create_pages(
     fleet: Fleet,
@@ -187,6 +227,7 @@ def create_pages(
     reloads: Reloads,
     history: FleetHistory,
     recorder: Recorder,
+    measurements: Measurements,
     routes: Iterable[Route] = ROUTES,
 ) -> QuartTrio:
     """Return the application for the routes with a page. The front has found the route and read the body."""
@@ -194,7 +235,7 @@ def create_pages(
     # Bounds on requests are the front's; an answer takes as long as it takes.
     app.config.update(RESPONSE_TIMEOUT=None, BODY_TIMEOUT=None, MAX_CONTENT_LENGTH=None)
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
-    pages = Pages(fleet, config, profile, reloads, history, recorder)
+    pages = Pages(fleet, config, profile, reloads, history, recorder, measurements)
     for route in routes:
         if route.page:
             view: _View = getattr(pages, route.page)
@@ -214,12 +255,12 @@ def _rest() -> str:
     return rest
 
 
-def _text(text: str) -> Response:
-    return Response(text, 200, {"Content-Type": "text/plain; charset=utf-8"})
+def _text(text: str, status: int = 200) -> Response:
+    return Response(text, status, {"Content-Type": "text/plain; charset=utf-8"})
 
 
-def _json(value: Any) -> Response:
-    return Response(to_json_line(value), 200, {"Content-Type": "application/json"})
+def _json(value: Any, status: int = 200) -> Response:
+    return Response(to_json_line(value), status, {"Content-Type": "application/json"})
 
 
 def _error(answer: ErrorAnswer) -> Response:

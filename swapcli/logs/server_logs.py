@@ -78,6 +78,10 @@ class ServerLogs:
             except trio.RunFinishedError:
                 self._write("proxy", line)
 
+    def count_dropped(self) -> int:
+        """Return how many lines were not printed, because nobody read them."""
+        return 0 if self.printer is None else self.printer.dropped
+
     def close(self, *, limit: float = 2.0) -> None:
         """Print what is still to be printed, for up to *limit* seconds. Nothing is printed after it."""
         if self.printer is not None:

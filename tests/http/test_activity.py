@@ -37,7 +37,7 @@ from swapcli.activity.recorder import Recorder
 from swapcli.config import Configuration, ModelConfig, PeerConfig, Selector
 from swapcli.config._routing import Fifo, Routing, Scheduler, SchedulerSettings
 from swapcli.config._top_level import Store
-from swapcli.http import CurrentState, EventHub, Live, UpstreamPool, create_app
+from swapcli.http import CurrentState, EventHub, Live, Measurements, UpstreamPool, create_app
 from swapcli.http.routes import ROUTES
 from swapcli.logs import ServerLogs
 from swapcore import ModelId, Overloaded, StartFailed
@@ -93,10 +93,11 @@ async def recorded(answer: Answer, *, config: Configuration | None = None) -> As
         live = Live(ServerLogs.unprinted(), CurrentState(hub, fleet, config), trio.Event())
         async with open_recorder(open_store(config), config, hub) as recorder:
             live.state.requests_in_flight = recorder.inflight.snapshot
-            app = create_app(fleet, config, pool, live=live, recorder=recorder)
+            measured = Measurements.of(config.performance)
+            app = create_app(fleet, config, pool, live=live, recorder=recorder, measurements=measured)
             async with serving(app) as server:
                 try:
-                    yield Recorded(server, pool, fleet, live, recorder)
+                    yield Recorded(server, pool, fleet, live, measured, recorder)
                 finally:
                     pool.close_all()
 

@@ -56,6 +56,14 @@ def test_output_and_states_reach_those_who_listen_until_the_end(tmp_path: Path) 
                     states.append(json.loads(event["data"])[0]["state"])
         assert states[0] == "stopped"
         assert states == sorted(states, key=["stopped", "starting", "ready"].index)
+        deadline = time.monotonic() + 5
+        while 'swapcli_load_seconds_count{model="org/m"} 1.0' not in (
+            metrics := server.get("/metrics").decode()
+        ):
+            assert time.monotonic() < deadline, metrics
+            time.sleep(0.01)  # counted beside the load, not before its answer
+        assert 'swapcli_starts_total{model="org/m"} 1.0' in metrics
+        assert json.loads(server.get("/api/hardware"))["memory"]["capacity_bytes"] > 0
         printed = server.log.read_text()
         assert f"loading {port}\n" in printed
         assert "M [INFO] starting org/m\n" in printed

@@ -197,6 +197,24 @@ async def test_h203_one_line_for_each_request(caplog: pytest.LogCaptureFixture) 
     ]
 
 
+async def test_h204_what_programs_ask_for_all_the_time_is_not_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "swapcli.access")
+    async with rig() as served:
+        for path in (
+            "/wol-health",
+            "/metrics",
+            "/api/performance?after=",
+            "/api/performances",
+            "/metricsx",
+            "/x",
+        ):
+            await served.ask("GET", path)
+    assert len(caplog.records) == 1
+    assert '"GET /x HTTP/1.1"' in caplog.records[0].getMessage()
+
+
 async def test_a_client_cannot_write_lines_of_its_own(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "swapcli.access")
     async with rig() as served:
