@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import attrs
 
 from ._duration import parse_duration
-from ._path_pattern import PatternError, compile_pattern
+from ._path_pattern import pattern_fault
 from ._problem import Finding, warning
 from ._routing import Fifo
 from ._top_level import DEFAULT_IGNORE_PATHS, ActivityView, Configuration, Performance, Ui, Upstream
@@ -37,10 +37,8 @@ def check_top(config: Configuration) -> Iterator[Finding]:
     if config.health_check_timeout < LEAST_HEALTH_CHECK_TIMEOUT:
         yield warning(("healthCheckTimeout",), f"less than {LEAST_HEALTH_CHECK_TIMEOUT} counts as that")
     for at, pattern in enumerate(config.upstream.ignore_paths):
-        try:
-            compile_pattern(pattern)
-        except PatternError as error:
-            yield Finding(("upstream", "ignorePaths", at), f"{pattern!r}: {error}")
+        if fault := pattern_fault(pattern):
+            yield Finding(("upstream", "ignorePaths", at), f"{pattern!r}: {fault}")
     yield from _fifo(config.routing.scheduler.settings.fifo)
 
 

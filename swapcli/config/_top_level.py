@@ -9,7 +9,7 @@ import attrs
 from ._macros import Macro
 from ._matrix_dsl import MatrixProgram
 from ._model import ModelConfig, PeerConfig
-from ._path_pattern import compile_pattern
+from ._path_pattern import is_found
 from ._routing import Group, Matrix, Profile, Routing, Selector
 from ._words import LOG_LEVELS, LOG_TIME_FORMATS, LOG_TO_STDOUT, in_any_case
 from ._yaml_keys import yaml
@@ -86,7 +86,7 @@ class Upstream:
 
     def ignores(self, path: str) -> bool:
         """A request for *path*, the part after the model's name, does not load the model."""
-        return any(compile_pattern(pattern).found_in(path) for pattern in self.ignore_paths)
+        return any(is_found(pattern, path) for pattern in self.ignore_paths)
 
 
 @attrs.frozen

@@ -39,6 +39,7 @@ PROFILES = {
 # -- requests ---------------------------------------------------------------------------------
 
 
+@pytest.mark.rule("C118")
 async def test_h43_h44_pins_hold_while_their_profile_is_active() -> None:
     async with upstream(always(plain(b"1"))) as one, upstream(always(plain(b"2"))) as two:
         async with rig(one.endpoint, two.endpoint, config=configuration(**PROFILES)) as served:

@@ -36,6 +36,7 @@ def chosen(*given: tuple[Any, ...], threshold: int = 1, turn: int = 0) -> str:
 # -- the choice ---------------------------------------------------------------------------------
 
 
+@pytest.mark.rule("C116")
 @pytest.mark.parametrize(
     ("given", "name"),
     [
@@ -48,6 +49,7 @@ def test_h52_warm(given: list[tuple[Any, ...]], name: str) -> None:
     assert choose_warm(candidates(*given)).target.name == name
 
 
+@pytest.mark.rule("C116")
 @pytest.mark.parametrize(
     ("given", "name"),
     [

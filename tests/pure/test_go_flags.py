@@ -7,6 +7,7 @@ import pytest
 from swapcli._go_flags import double_dashed
 
 
+@pytest.mark.rule("C2")
 @pytest.mark.parametrize(
     ("given", "expected"),
     [

@@ -61,6 +61,7 @@ def test_a_bad_listen_address_says_what_is_wrong(text: str, reason: str) -> None
         ListenAddress.parse(text)
 
 
+@pytest.mark.rule("C7")
 @pytest.mark.parametrize(
     ("text", "loopback", "everywhere"),
     [

@@ -57,6 +57,7 @@ def test_l105_the_group_of_all_others_can_be_set_by_its_name() -> None:
 FLAGS = st.builds(Group, swap=st.booleans(), exclusive=st.booleans(), persistent=st.booleans())
 
 
+@pytest.mark.rule("C89")
 @given(left=FLAGS, right=FLAGS, target=st.sampled_from(MODELS), running=st.lists(st.sampled_from(MODELS)))
 def test_l106_only_the_target_s_swap_and_exclusive_and_the_other_s_persistent_matter(
     left: Group, right: Group, target: ModelId, running: list[ModelId]

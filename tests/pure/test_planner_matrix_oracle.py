@@ -135,6 +135,7 @@ SUBSETS = st.frozensets(st.sampled_from(MODELS))
     pinned=st.just(frozenset[ModelId]()) | SUBSETS,
 )
 # What is dropped too early changes who wins a tie: a & b replaces a, until b comes anyway; then a is first.
+@pytest.mark.rule("C104")
 @example({"p": f & (a | c | a & b) & (b | d)}, {}, F, [A, B, C], frozenset(), frozenset())
 @example({"p": f & (b | a) & (a | c | b)}, {B: 2}, F, [A, B, C], frozenset(), frozenset())
 def test_l116_l117_l118_every_choice_is_that_of_the_expression_multiplied_out(

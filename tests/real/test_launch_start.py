@@ -231,6 +231,8 @@ async def output_of(children: Children, code: str, env: Mapping[str, str] | None
     return run.log.history().decode()
 
 
+@pytest.mark.rule("C70")
+@pytest.mark.rule("C10")
 @pytest.mark.rule("L11")
 async def test_the_environment_is_ours_and_the_models(
     children: Children, monkeypatch: pytest.MonkeyPatch

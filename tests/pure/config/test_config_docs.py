@@ -113,6 +113,7 @@ def read(text: str) -> Any:
     return YAML(typ="safe", pure=True).load(text)
 
 
+@pytest.mark.rule("C144")
 @pytest.mark.parametrize("case", VALID, ids=lambda case: case["id"])
 def test_the_schema_accepts_every_valid_case(case: dict[str, Any]) -> None:
     rule = schema()

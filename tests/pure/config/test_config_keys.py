@@ -294,6 +294,17 @@ def test_c78_names_are_exact() -> None:
     assert found.resolve_peer("other") == ("p", "other")
 
 
+def test_c79_filters_of_a_peer_make_no_aliases_and_expand_no_keys() -> None:
+    found = config(
+        "macros: {A: 1}\npeers: {p: {proxy: 'http://h', models: [a], filters: {stripParams: x, "
+        "setParams: {t: '${A}'}, setParamsByID: {fast: {t: 2}, '${A}': {t: 3}}}}}"
+    )
+    filters = found.peers["p"].filters
+    assert (filters.strip_list, filters.set_params) == (("x",), {"t": 1})
+    assert filters.set_params_by_id == {"fast": {"t": 2}, "${A}": {"t": 3}}
+    assert found.aliases == {}
+
+
 def test_c80_the_older_spelling_of_strip_params() -> None:
     assert model("filters: {strip_params: 'a, b'}").filters.strip_list == ("a", "b")
     assert model("filters: {stripParams: x, strip_params: [not, looked, at]}").filters.strip_list == ("x",)

@@ -167,7 +167,7 @@ def test_c119_profiles(profiles: str, place: str) -> None:
     assert place in errors(f"profiles: {profiles}")
 
 
-def test_c119_what_a_pin_may_be() -> None:
+def test_c110_c119_what_a_pin_may_be() -> None:
     found = config(
         PEERS
         + """

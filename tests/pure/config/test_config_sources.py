@@ -78,7 +78,7 @@ def test_c121_a_file_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         load([Path("a.yaml"), tmp_path], environ={})
 
 
-def test_c122_macros_are_shared_and_variables_are_not_confused() -> None:
+def test_c12_c122_macros_are_shared_and_variables_are_not_confused() -> None:
     found = config("macros: {A: x}", f"macros: {{B: '${{A}}y'}}\nmodels: {{m: {MODEL}}}\nlogLevel: '${{B}}'")
     assert found.log_level == "xy"
     assert "b.yaml:1:11: logLevel" in errors("logLevel: info", "logLevel: ${env.NO}")
