@@ -1,4 +1,4 @@
-"""What `swapcli check` finds in one configuration file, as text."""
+"""What `swapcli check` finds in one configuration, as text."""
 
 from __future__ import annotations
 
@@ -26,36 +26,37 @@ from .config import (
 
 @attrs.frozen(eq=False)
 class Verdict:
-    """Whether a file can be served, and everything to tell the user about it."""
+    """Whether a configuration can be served, and everything to tell the user about it."""
 
     ok: bool
     text: str
     problems: int
     """Mistakes and warnings, of which the text says more."""
     loaded: Loaded | None = None
-    """``None``: the file makes no configuration."""
+    """``None``: the sources make no configuration."""
     planner: SwapPlanner | None = None
     """``None``: there is no configuration, or the planner that it names cannot be had."""
 
 
-def check_file(
-    file: Path, *, environ: Mapping[str, str], strict: bool = False, machine: bool = True
+def check_sources(
+    sources: Sequence[Path], *, environ: Mapping[str, str], strict: bool = False, machine: bool = True
 ) -> Verdict:
-    """Read ``file``, or the YAML files of a directory, as `serve` would. Raises nothing.
+    """Read ``sources`` together, as `serve` would. Raises nothing.
 
     Args:
+      sources: files, and directories of YAML files, at least one.
       strict: unknown keys, and programs and files that are not there, are errors instead of warnings.
       machine: also look for what this machine lacks.
     """
     try:
-        loaded = load((file,), environ=environ, strict=strict)
+        loaded = load(sources, environ=environ, strict=strict)
     except ConfigurationError as error:
         count = len(error.problems) + len(error.warnings)
-        return Verdict(False, _text(file, error.problems, error.warnings), count)
+        return Verdict(False, _text(sources, error.problems, error.warnings), count)
     problems = [*loaded.refusals, *loaded.warnings]
     planner: SwapPlanner | None = None
     try:
-        planner = make_planner(loaded, planner_directory(file))
+        planner = make_planner(loaded, planner_directory(sources[0]))
     except ConfigurationError as error:
         problems += error.problems
     if machine and planner is not None:
@@ -63,13 +64,16 @@ def check_file(
         problems += check_machine(loaded, WhatIf(planner, to_specs(loaded.config)), severity)
     errors = [problem for problem in problems if problem.severity is not Severity.WARNING]
     warnings = [problem for problem in problems if problem.severity is Severity.WARNING]
-    text = _text(file, errors, warnings, models=len(loaded.config.models))
+    text = _text(sources, errors, warnings, models=len(loaded.config.models))
     return Verdict(not errors, text, len(problems), loaded, planner)
 
 
-def _text(file: Path, errors: Sequence[Problem], warnings: Sequence[Problem], *, models: int = 0) -> str:
+def _text(
+    sources: Sequence[Path], errors: Sequence[Problem], warnings: Sequence[Problem], *, models: int = 0
+) -> str:
+    name = " with ".join(map(str, sources))
     lines = [*map(render, errors), *(f"warning: {render(problem)}" for problem in warnings)]
-    summary = [f"{file}: {counted(len(errors), 'problem')}" if errors else f"{file}: ok"]
+    summary = [f"{name}: {counted(len(errors), 'problem')}" if errors else f"{name}: ok"]
     if not errors:
         summary.append(counted(models, "model"))
     if warnings:

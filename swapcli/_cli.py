@@ -177,6 +177,7 @@ def demo(listen: ListenAddress, files_only: bool) -> None:
 
 @swapcli.command(short_help="Look for mistakes in configurations, and show what they mean.")
 @click.argument("files", nargs=-1, metavar="FILE...")
+@click.option("--config-dir", metavar="DIR", help="Merge the files of DIR into FILE, as `serve` does.")
 @click.option("--strict", is_flag=True, help="Unknown keys, missing programs and missing files are errors.")
 @click.option("--show", is_flag=True, help="Print the configuration with all defaults, as YAML.")
 @click.option("--json", "as_json", is_flag=True, help="Print it as one JSON document.")
@@ -189,7 +190,13 @@ def demo(listen: ListenAddress, files_only: bool) -> None:
     help="Say what a request for MODEL would stop; without MODEL, which models may run together.",
 )
 def check(
-    files: Sequence[str], strict: bool, show: bool, as_json: bool, secrets: bool, explain: str | None
+    files: Sequence[str],
+    config_dir: str | None,
+    strict: bool,
+    show: bool,
+    as_json: bool,
+    secrets: bool,
+    explain: str | None,
 ) -> None:
     """Read each FILE, or each directory of files, as `serve` would, and show every mistake where it is.
 
@@ -201,13 +208,17 @@ def check(
 
     \b
         swapcli check config.yaml
+        swapcli check config.yaml --config-dir conf.d
         swapcli check config.yaml --show --json
         swapcli check config.yaml --explain qwen
     """
-    if not files and explain:  # `--explain FILE`: what follows is no model when nothing else is a file
+    # `--explain FILE`: what follows is no model when nothing else is a file.
+    if not files and not config_dir and explain:
         files, explain = (explain,), ""
-    if not files:
+    if not files and not config_dir:
         raise click.UsageError("Missing argument 'FILE...'.")
+    if config_dir and len(files) > 1:
+        raise click.UsageError("--config-dir goes with one FILE")
     show = show or as_json
     if show and explain is not None:
         raise click.UsageError("--show and --explain are two questions: ask one at a time")
@@ -216,14 +227,15 @@ def check(
     if secrets and not show:
         raise click.UsageError("--secrets goes with --show")
     with _extra_or_failure("serve"):
-        from ._check import check_file
+        from ._check import check_sources
         from ._check_show import as_json as to_json, as_yaml as to_yaml
         from ._explain import NotExplained, explain as explained
         from .config import effective
     failed = False
-    for file in files:
+    directories = (Path(config_dir),) if config_dir else ()
+    for sources in [(Path(file), *directories) for file in files] or [directories]:
         asked = show or explain is not None
-        verdict = check_file(Path(file), environ=os.environ, strict=strict, machine=not asked)
+        verdict = check_sources(sources, environ=os.environ, strict=strict, machine=not asked)
         if not asked or verdict.problems:
             click.echo(verdict.text, err=asked)
         failed = failed or not verdict.ok
@@ -286,7 +298,8 @@ def _run(
     except StoreRefused as error:
         raise Failure(str(error)) from error
     except ConfigurationError as error:
-        click.echo("\n".join(render(problem) for problem in error.problems), err=True)
+        lines = [*map(render, error.problems), *(f"warning: {render(p)}" for p in error.warnings)]
+        click.echo("\n".join(lines), err=True)
         raise Failure(f"{counted(len(error.problems), 'problem')} in the configuration") from error
     click.get_current_context().exit(status)
 

@@ -71,6 +71,8 @@ def served(monkeypatch: pytest.MonkeyPatch) -> Served:
     return server
 
 
+@pytest.mark.rule("C2")
+@pytest.mark.rule("C1")
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -86,12 +88,14 @@ def test_serve_passes_on_what_it_was_told(served: Served, arguments: Sequence[st
     assert served.listen == ListenAddress("::1", 9000)
 
 
+@pytest.mark.rule("C6")
 def test_serve_listens_on_this_machine_only_unless_told(served: Served) -> None:
     for arguments in ((), ("-listen", "")):
         assert _cli("serve", "-config", "a.yaml", *arguments).output == ""
         assert served.listen == ListenAddress("127.0.0.1", 8080)
 
 
+@pytest.mark.rule("C7")
 def test_serve_says_when_others_can_reach_it(served: Served) -> None:
     result = _cli("serve", "-config", "a.yaml", "-listen", ":8080")
     assert result.stderr == (
@@ -115,6 +119,7 @@ def test_the_status_of_the_server_is_the_commands(served: Served) -> None:
     assert _cli("serve", "-config", "a.yaml").exit_code == 1
 
 
+@pytest.mark.rule("C6")
 def test_an_address_in_use_is_one_line(served: Served) -> None:
     served.error = AddressTaken(ListenAddress("127.0.0.1", 8080))
     result = _cli("serve", "-config", "a.yaml")
@@ -124,6 +129,17 @@ def test_an_address_in_use_is_one_line(served: Served) -> None:
     )
 
 
+def test_a_misspelt_key_is_shown_with_the_error_that_it_causes(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text("models:\n  m:\n    cmdd: s --port ${PORT}\n")
+    result = _cli("serve", "--config", file)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert f"{file}:2:3: models.m.proxy: http://localhost:${{PORT}} needs ${{PORT}}" in result.stderr
+    assert f"warning: {file}:3:5: models.m.cmdd: unknown key (did you mean cmd?)" in result.stderr
+    assert result.stderr.endswith("swapcli: 2 problems in the configuration\n")
+
+
+@pytest.mark.rule("C4")
 @pytest.mark.parametrize("arguments", [(), ("-config", ""), ("-config-dir=",)])
 def test_without_a_configuration_it_names_the_ways_to_one(served: Served, arguments: Sequence[str]) -> None:
     result = _cli("serve", *arguments)
@@ -171,6 +187,7 @@ def test_files_are_watched_when_that_is_asked_for(
     assert served.watch_every == seconds
 
 
+@pytest.mark.rule("C3")
 @pytest.mark.parametrize(
     "arguments", [("--version",), ("serve", "-version"), ("serve", "-version", "-tls-key-file", "k")]
 )

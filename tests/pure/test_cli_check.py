@@ -128,6 +128,19 @@ def test_a_file_with_a_mistake_shows_its_warnings_too(tmp_path: Path) -> None:
     assert result.stdout.endswith(f"{file}: 1 problem, 1 warning\n")
 
 
+def test_a_file_and_a_directory_are_checked_as_one(tmp_path: Path) -> None:
+    file = file_with(tmp_path, f"macros: {{run: '{RUN}'}}\n")
+    more = tmp_path / "conf.d"
+    more.mkdir()
+    (more / "m.yaml").write_text("models:\n  m: {cmd: '${run}', ttll: 3}\n")
+    result = cli("check", file, "--config-dir", more)
+    assert result.exit_code == 0
+    assert f"warning: {more}/m.yaml:2:22: models.m.ttll: unknown key" in result.stdout
+    assert result.stdout.endswith(f"{file} with {more}: ok, 1 model, 1 warning\n")
+    assert "unknown macro ${run}" in cli("check", "--config-dir", more).stdout
+    assert json.loads(cli("check", file, "--config-dir", more, "--json").stdout)["resolve"] == {"m": "m"}
+
+
 PLANNER = """\
 from swapcore import SwapPlan, SwapPlanner
 with open({log!r}, "a") as log:
@@ -244,6 +257,7 @@ def test_nothing_is_shown_of_what_is_no_configuration(tmp_path: Path) -> None:
         ("--show", "a.yaml", "b.yaml"),
         ("a.yaml", "b.yaml", "--explain"),
         ("--secrets", "a.yaml"),
+        ("a.yaml", "b.yaml", "--config-dir", "c"),
         ("--shwo", "a.yaml"),
     ],
 )

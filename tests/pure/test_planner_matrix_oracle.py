@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping
 
+import pytest
 from hypothesis import example, given, settings, strategies as st
 
 from swapcore import ModelId
