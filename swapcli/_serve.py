@@ -48,6 +48,7 @@ from .http import (
     bind,
     create_app,
     serve_http,
+    tell,
     url_of,
 )
 from .logs import ServerLogs, open_server_logs
@@ -183,8 +184,6 @@ class _Server:
         measured = Measurements.of(config.performance, lines_dropped=self._logs.count_dropped)
         async with (
             supervisor.events() as events,
-            supervisor.events() as more_events,
-            supervisor.events() as counted_events,
             open_recorder(self._database, config, hub) as recorder,
             trio.open_nursery() as nursery,
         ):
@@ -200,9 +199,7 @@ class _Server:
                 recorder=recorder,
                 measurements=measured,
             )
-            nursery.start_soon(state.follow, events)
-            nursery.start_soon(history.follow, more_events)
-            nursery.start_soon(measured.metrics.follow, counted_events)
+            nursery.start_soon(tell, events, (state.take, history.take, measured.metrics.take))
 
             async def serve_to_the_end(*, task_status: trio.TaskStatus[None]) -> None:
                 await serve_http(app, self._sockets, drain=drain, task_status=task_status)

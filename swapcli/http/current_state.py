@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -57,11 +57,10 @@ class CurrentState:
         self.hub.publish(ProfileChanged(active))
         self._tell_status()
 
-    async def follow(self, events: AsyncIterator[Event]) -> None:
-        """Tell of every change of a model's state, until cancelled. *events* are the supervisor's."""
-        async for event in events:
-            if isinstance(event, StateChanged):
-                self._tell_status()
+    def take(self, event: Event) -> None:
+        """Tell of it, if a model's state has changed. *event* is the supervisor's."""
+        if isinstance(event, StateChanged):
+            self._tell_status()
 
     def _tell_status(self) -> None:
         if self.hub.has_clients:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterable
 
 import attrs
 
@@ -24,13 +23,12 @@ class FleetHistory:
         """When its state last changed, on the trio clock; ``None``: never yet."""
         return self._changed_at.get(model)
 
-    async def follow(self, events: AsyncIterable[Event]) -> None:
-        """Take note of what happens until cancelled."""
-        async for event in events:
-            match event:
-                case StateChanged(at=at, model=model):
-                    self._changed_at[model] = at
-                case SwapEnded():
-                    self.swaps.append(event)
-                case _:
-                    pass
+    def take(self, event: Event) -> None:
+        """Take note of what happened."""
+        match event:
+            case StateChanged(at=at, model=model):
+                self._changed_at[model] = at
+            case SwapEnded():
+                self.swaps.append(event)
+            case _:
+                pass

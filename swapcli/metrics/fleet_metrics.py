@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 
 import attrs
 
@@ -76,13 +76,8 @@ class FleetMetrics:
     _crashed: set[ModelId] = attrs.field(factory=set[ModelId], init=False)
     """Not started again since."""
 
-    async def follow(self, events: AsyncIterator[Event]) -> None:
-        """Count the supervisor's *events* until cancelled."""
-        async for event in events:
-            self.take(event)
-
     def take(self, event: Event) -> None:
-        """Count one event."""
+        """Count one of the supervisor's events."""
         match event:
             case StateChanged():
                 self._state_changed(event)

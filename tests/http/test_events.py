@@ -15,7 +15,7 @@ from swapcli.config import Configuration, ModelConfig, PeerConfig
 from swapcli.http import LogNews
 from swapcli.http.event_hub import MOST_BYTES
 from swapcli.http.event_messages import ActivityRecorded, InflightUpsert
-from swapcore import Event, ModelId, ProcState, StateChanged, UnknownModel
+from swapcore import ModelId, ProcState, StateChanged, UnknownModel
 
 
 @attrs.define(eq=False)
@@ -141,17 +141,14 @@ async def test_h209_model_status() -> None:
 
 
 async def test_h210_a_change_of_state_sends_the_whole_list() -> None:
-    async with rig() as served, trio.open_nursery() as nursery:
-        send, receive = trio.open_memory_channel[Event](10)
-        nursery.start_soon(served.live.state.follow, receive)
+    async with rig() as served:
         listener = await caught_up(served)
         for before, after in ((ProcState.STOPPED, ProcState.STARTING), (ProcState.STARTING, ProcState.READY)):
             served.fleet.states["m"] = after
-            await send.send(StateChanged(0.0, ModelId("m"), before, after, "request"))
+            served.live.state.take(StateChanged(0.0, ModelId("m"), before, after, "request"))
             kind, entries = await listener.next()
             assert kind == "modelStatus"
             assert [(entry["id"], entry["state"]) for entry in entries] == [("m", after.value)]
-        nursery.cancel_scope.cancel()
 
 
 async def test_h208_log_lines_are_sent_as_they_are_written() -> None:

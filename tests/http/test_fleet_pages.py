@@ -11,6 +11,7 @@ import pytest
 import trio
 from http_wire import rig
 
+from swapcli.http import tell
 from swapcli.http.fleet_history import FleetHistory
 from swapcli.http.resident_memory import resident_memory
 from swapcore import Endpoint, ModelId, ModelSpec, open_supervisor
@@ -52,7 +53,7 @@ async def test_the_history_keeps_the_newest_swaps(autojump_clock: trio.testing.M
     servers = FakeServers(load_seconds=dict.fromkeys(models, 2), stop_seconds=1)
     async with open_supervisor(map(ModelSpec, models), launch=servers) as supervisor:
         async with supervisor.events() as events, trio.open_nursery() as nursery:
-            nursery.start_soon(history.follow, events)
+            nursery.start_soon(tell, events, [history.take])
             await trio.testing.wait_all_tasks_blocked()
             for _ in range(30):
                 for model in models:

@@ -1,0 +1,17 @@
+"""The supervisor's events, on their way to all in this server that want to know."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Callable, Sequence
+
+from swapcore import Event
+
+
+async def tell(events: AsyncIterable[Event], listeners: Sequence[Callable[[Event], None]]) -> None:
+    """Call each of *listeners*, which must not block, with each event, until cancelled.
+
+    One task for all of them: there are events for each request, and each task that wakes up for one costs.
+    """
+    async for event in events:
+        for listen in listeners:
+            listen(event)
