@@ -15,7 +15,7 @@ from swapcore.testing import FakeServers
 
 MODELS = [ModelId(name) for name in "abcd"]
 SPECS = [ModelSpec(model) for model in MODELS]
-pytestmark = pytest.mark.rule("G40")
+pytestmark = [pytest.mark.rule("G40"), pytest.mark.rule("L133"), pytest.mark.rule("L134")]
 
 
 class Together(SwapPlanner):

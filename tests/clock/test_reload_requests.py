@@ -33,6 +33,7 @@ class SlowReload:
 
 
 @pytest.mark.rule("C129")
+@pytest.mark.rule("L158")
 async def test_requests_during_a_reload_become_one_more(autojump_clock: MockClock) -> None:
     reloads, slow, numbers = Reloads(), SlowReload(), list[str]()
 

@@ -43,8 +43,22 @@ def reload(server: Server, query: str = "") -> tuple[int, dict[str, Any]]:
             return error.code, json.load(error)
 
 
+def select(server: Server, profile: str) -> None:
+    body = json.dumps({"name": profile}).encode()
+    put = urllib.request.Request(
+        f"{server.url}/api/profiles/active", body, {"Content-Type": "application/json"}, method="PUT"
+    )
+    with urllib.request.urlopen(put, timeout=10) as answer:
+        assert answer.status == 200
+
+
 @pytest.mark.rule("G10")
 @pytest.mark.rule("H212")
+@pytest.mark.rule("L159")
+@pytest.mark.rule("L160")
+@pytest.mark.rule("C133")
+@pytest.mark.rule("C134")
+@pytest.mark.rule("C135")
 def test_only_what_was_edited_is_restarted(tmp_path: Path) -> None:
     with reloadable(tmp_path) as (server, sources):
         pids = {model: ask(server, model) for model in MODELS}
@@ -105,6 +119,7 @@ def test_a_configuration_with_mistakes_changes_nothing_and_says_why(tmp_path: Pa
 
 
 @pytest.mark.rule("C129")
+@pytest.mark.rule("C132")
 def test_sighup_reloads_without_being_asked_to_watch(tmp_path: Path) -> None:
     with reloadable(tmp_path) as (server, sources):
         sources.write("logLevel: debug\n" + sources.text())
@@ -193,15 +208,26 @@ def test_how_a_reload_ended_is_told_to_those_who_watch(tmp_path: Path) -> None:
 
 
 @pytest.mark.rule("C136")
-def test_the_log_goes_on_and_counters_stay(tmp_path: Path) -> None:
+def test_logs_counters_pins_and_the_active_profile_stay(tmp_path: Path) -> None:
     with reloadable(tmp_path) as (server, sources):
-        ask(server, STEADY)
-        sources.edit("argument")
+        profiles = "profiles: {night: {pins: {any: steady}}, day: {pins: {any: moved}}}\n"
+        sources.write(sources.text() + profiles)
         assert reload(server)[0] == 200
+        select(server, "night")
+        server.get(f"/api/models/pin/{STEADY}", method="PUT")
+        pid = ask(server, "any")
+        sources.argument = 5
+        sources.write(sources.text() + profiles)
+        assert reload(server)[0] == 200
+        assert ask(server, "any") == pid
+        assert json.loads(server.get("/api/profiles"))["active"] == "night"
         assert b"listening on" in server.get("/logs")
         assert server.get(f"/api/models/log/{STEADY}").startswith(b"a model at")
         fleet = {model["id"]: model for model in json.loads(server.get("/api/fleet"))["models"]}
-        assert fleet[STEADY]["requests"] == 1
+        assert (fleet[STEADY]["requests"], fleet[STEADY]["pinned"]) == (2, True)
+        sources.edit("comment")  # which has no profiles any more
+        assert reload(server)[0] == 200
+        assert json.loads(server.get("/api/profiles"))["active"] is None
 
 
 def test_max_drain_ends_the_wait_for_an_endless_stream(tmp_path: Path) -> None:

@@ -104,6 +104,7 @@ def test_who_waits_gets_503_at_once_while_a_stream_goes_on(tmp_path: Path) -> No
 
 
 @pytest.mark.rule("G11")
+@pytest.mark.rule("L162")
 def test_a_model_gets_its_own_time_after_requests_had_all_of_theirs(tmp_path: Path) -> None:
     with two_models(tmp_path, stop_seconds=1.5, program=("-c", SHORT_DRAIN)) as server:
         with streaming(server, "one") as stream:
@@ -118,6 +119,7 @@ def test_a_model_gets_its_own_time_after_requests_had_all_of_theirs(tmp_path: Pa
 
 
 @pytest.mark.rule("G11")
+@pytest.mark.rule("L163")
 def test_a_second_signal_ends_a_server_whose_models_stop_at_once(tmp_path: Path) -> None:
     with two_models(tmp_path, stop_seconds=0) as server, streaming(server, "one"):
         server.process.send_signal(signal.SIGTERM)
