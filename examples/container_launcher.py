@@ -5,7 +5,6 @@ Run it: ``pytest examples/container_launcher.py`` (with a stand-in, so no engine
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 import subprocess
@@ -17,22 +16,23 @@ from pathlib import Path
 import attrs
 import trio
 
-from swapcore import Endpoint, ModelId, ModelSpec, SubprocessLauncher, launch_subprocess, open_supervisor
+from swapcore import Endpoint, ModelId, ModelSpec, SubprocessLauncher, open_supervisor
 
 
 @attrs.frozen
 class ContainerLauncher:
     """Runs a spec's command in *image*, which must be there already, with the port of its URL published.
 
-    The engine's client is a child process, so `launch_subprocess` does most of it, also if this program is
-    killed. A client may be gone and its container not; hence the check at the end.
+    The engine's client is a child process, so `SubprocessLauncher` does most of it, also if this program is
+    killed. A client may be gone and its container not: nothing is started before that is gone.
     """
 
     image: str
     options: tuple[str, ...] = ()
     engine: str = "podman" if shutil.which("podman") else "docker"
-    run_client: SubprocessLauncher = launch_subprocess
-    removal_timeout: float = 15
+    run_client: SubprocessLauncher = attrs.Factory(
+        lambda self: SubprocessLauncher(confirm_gone=self.remove), takes_self=True
+    )
 
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[ContainerLauncher]:
@@ -44,17 +44,15 @@ class ContainerLauncher:
 
     async def __call__(self, spec: ModelSpec, *, task_status: trio.TaskStatus[Endpoint]) -> None:
         name = f"swapcore-{os.urandom(6).hex()}"  # new each time: nobody else's container is ever removed
-        self.preflight(spec, ())  # what fails here has made no container
-        try:
-            await self.run_client(self.client(spec, name), task_status=task_status)
-        finally:  # however it ended: ready or not, cancelled or not
-            with trio.move_on_after(self.removal_timeout, shield=True) as bound:
-                while not await self.is_gone(name):
-                    await self.ask("kill", name)  # rm alone would be polite, for another ten seconds
-                    await self.ask("rm", "--force", name)
-                    await trio.sleep(0.1)
-            if bound.cancelled_caught:
-                logging.getLogger(__name__).error("%s: cannot remove container %s", spec.id, name)
+        await self.run_client(self.client(spec, name), task_status=task_status)
+
+    async def remove(self, client: ModelSpec) -> None:
+        """Return once the container of a client that has ended is gone, however that takes."""
+        name = client.command[3]
+        while not await self.is_gone(name):
+            await self.ask("kill", name)  # rm alone would be polite, for another ten seconds
+            await self.ask("rm", "--force", name)
+            await trio.sleep(0.1)
 
     def client(self, spec: ModelSpec, name: str) -> ModelSpec:
         """Return the spec of the client, from whose environment ``--env`` takes the values."""

@@ -22,7 +22,7 @@ from ._logs import current_log
 from ._prefetch import prefetch
 from ._preflight import is_same_port, preflight
 from ._spec import Endpoint, ModelId, ModelSpec
-from ._stop_ladder import RoomIsBack, end, has_ended, wait_gone
+from ._stop_ladder import ConfirmGone, end, has_ended, wait_gone
 
 logger = logging.getLogger("swapcore")
 
@@ -72,15 +72,19 @@ class SubprocessLauncher:
     swap, use what `open` gives: it keeps one guardian warm.
     """
 
-    room_is_back: RoomIsBack | None = attrs.field(default=None)
-    """Called once the tree of a process is gone; returns when what it held is free for the next one."""
+    confirm_gone: ConfirmGone | None = attrs.field(default=None)
+    """Called once the tree of a process is gone, with its spec; returns when nothing else of it is left.
+
+    For memory that comes back later, and for what runs elsewhere and may have to be ended there. It has
+    5 s, then the model is `StillAlive` until it returns.
+    """
     _keeps_spare: bool = attrs.field(default=False, init=False)
     _spare: GuardianLink | None = attrs.field(default=None, init=False)
 
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[SubprocessLauncher]:
         """Give a launcher with a warm guardian, for use in the block and its trio run."""
-        warm = SubprocessLauncher(self.room_is_back)
+        warm = SubprocessLauncher(self.confirm_gone)
         warm._keeps_spare = sys.platform != "win32"
         warm._warm_up()
         try:
@@ -110,11 +114,13 @@ class SubprocessLauncher:
                 finally:
                     # The port of one that ended before it was ready may have been somebody else's all along.
                     had_port = was_ready or not guard.run.ended
-                    remains = await end(spec, guard, endpoint if had_port else None, self.room_is_back)
-                    guard.close()
+                    try:
+                        remains = await end(spec, guard, endpoint if had_port else None, self.confirm_gone)
+                    finally:
+                        guard.close()
         finally:
             if remains is not None:
-                gone = partial(wait_gone, spec, guard, endpoint, self.room_is_back)
+                gone = partial(wait_gone, spec, guard, endpoint, self.confirm_gone)
                 raise StillAlive(spec.id, remains, gone)
         raise _problem(spec.id, guard.run, was_ready, log.tail(since=place))
 

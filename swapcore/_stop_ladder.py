@@ -16,7 +16,7 @@ from ._spec import Endpoint, ModelSpec
 
 logger = logging.getLogger("swapcore")
 
-RoomIsBack: TypeAlias = Callable[[ModelSpec], Awaitable[None]]
+ConfirmGone: TypeAlias = Callable[[ModelSpec], Awaitable[None]]
 
 # After the grace: how long killing may take before it is reported instead of waited for.
 _KILL_BOUND = 5.0
@@ -32,42 +32,39 @@ def has_ended(run: Guarded) -> bool:
 
 
 async def end(
-    spec: ModelSpec, guard: Guard, endpoint: Endpoint | None, room_is_back: RoomIsBack | None = None
+    spec: ModelSpec, guard: Guard, endpoint: Endpoint | None, confirm_gone: ConfirmGone | None = None
 ) -> str | None:
     """End a run, which may have ended by itself: also what a dead leader has left behind must go.
 
     Args:
-      endpoint: gone means that nobody answers here, either: a process can escape where no guard sees it.
-      room_is_back: and that this has returned.
+      confirm_gone: gone means that this has returned, too.
+      endpoint: and that nobody answers here: a process can escape where no guard sees it.
     Returns:
       ``None`` once it is gone; or what is left of it 5 s after its grace, in words.
     Cancellation: waits for it.
     """
-    answered = endpoint is not None
+    left = "it is not confirmed that nothing of it is left"
     with trio.move_on_after(spec.unload_timeout + _KILL_BOUND, shield=True):
         await _climb(spec, guard)
+        if confirm_gone is not None:
+            await confirm_gone(spec)
         if endpoint is not None:
+            left = f"something answers at port {endpoint.port} of {endpoint.host}"
             await _wait_unanswered(endpoint)
-        answered = False
-        if room_is_back is not None:
-            await room_is_back(spec)
         return None
-    if guard.run.gone and answered:
-        assert endpoint is not None
-        return f"its processes are gone, and something answers at port {endpoint.port} of {endpoint.host}"
     if guard.run.gone:
-        return "its processes are gone, and what they held has not come back"
+        return f"its processes are gone, and {left}"
     return f"still alive after SIGKILL: processes {guard.survivors()}"
 
 
 async def wait_gone(
-    spec: ModelSpec, guard: Guard, endpoint: Endpoint, room_is_back: RoomIsBack | None = None
+    spec: ModelSpec, guard: Guard, endpoint: Endpoint, confirm_gone: ConfirmGone | None = None
 ) -> None:
     """Block until what `end` could not end has gone by itself. Cancellation: it is left to itself."""
     await guard.wait_gone()
+    if confirm_gone is not None:
+        await confirm_gone(spec)
     await _wait_unanswered(endpoint)
-    if room_is_back is not None:
-        await room_is_back(spec)
 
 
 async def _climb(spec: ModelSpec, guard: Guard) -> None:

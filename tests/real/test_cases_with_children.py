@@ -265,7 +265,7 @@ async def test_case_14_memory_that_does_not_come_back_fails_the_swap_and_is_wait
     with trio.fail_after(15):
         async with swapcore.open_supervisor(specs, launch=launch) as supervisor:
             await supervisor.load(A)
-            with pytest.raises(swapcore.StartFailed, match="what they held has not come back"):
+            with pytest.raises(swapcore.StartFailed, match="it is not confirmed that nothing of it is left"):
                 await supervisor.load(B)
             assert supervisor.state_of(A) is ProcState.STOPPING
             back.set()

@@ -21,7 +21,15 @@ import pytest
 import trio
 from real_children import SERVE, WAIT, Children, launched
 
-from swapcore import ModelId, ProcessExited, ProcState, StartFailed, StartTimeout, open_supervisor
+from swapcore import (
+    ModelId,
+    ProcessExited,
+    ProcState,
+    StartFailed,
+    StartTimeout,
+    StateChanged,
+    open_supervisor,
+)
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "container_launcher.py"
 
@@ -259,18 +267,31 @@ async def test_a_container_does_not_outlive_its_supervisor(tmp_path: Path, child
         assert engine.count("stop") == 1
 
 
-async def test_an_engine_that_is_ill_is_reported_in_bounded_time(
-    tmp_path: Path, children: Children, caplog: pytest.LogCaptureFixture
+async def test_while_an_engine_is_ill_nothing_is_started_in_place_of_its_container(
+    tmp_path: Path, children: Children, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with running_engine(tmp_path) as engine:
-        launch = engine.launcher(removal_timeout=0.5)
-        async with launched(children.spec(SERVE, check_path="/", unload_timeout=0.5), launch=launch) as run:
-            engine.is_ill = True
-            assert await run.stop() < 5
-        [(name, process)] = engine.containers.items()
-        assert f"model: cannot remove container {name}" in caplog.text
-        process.kill()
-        await process.wait()
+    monkeypatch.setattr("swapcore._stop_ladder._KILL_BOUND", 0.5)
+    fine, other = (
+        attrs.evolve(children.spec(SERVE, check_path="/", unload_timeout=0.5), id=ModelId(name))
+        for name in "ab"
+    )
+    async with (
+        running_engine(tmp_path) as engine,
+        open_supervisor([fine, other], launch=engine.launcher()) as supervisor,
+    ):
+        await supervisor.load(fine.id)
+        engine.is_ill = True
+        with trio.fail_after(10), pytest.raises(StartFailed, match="the process of a is in the way"):
+            await supervisor.load(other.id)
+        assert supervisor.state_of(fine.id) is ProcState.STOPPING
+        engine.is_ill = False
+        with trio.fail_after(10):
+            async with supervisor.events() as events:
+                async for event in events:
+                    if isinstance(event, StateChanged) and event.after is ProcState.STOPPED:
+                        break
+            await supervisor.load(other.id)
+        assert len(engine.containers) == 1
 
 
 async def test_without_an_engine_nothing_is_stopped_for_a_start(tmp_path: Path, children: Children) -> None:
