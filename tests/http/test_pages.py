@@ -35,6 +35,8 @@ async def test_h132_root() -> None:
     assert (reply.status, reply["location"], reply.body) == (302, "/ui", b'<a href="/ui">Found</a>.\n\n')
 
 
+@pytest.mark.rule("H121")
+@pytest.mark.rule("H122")
 async def test_h119_h120_the_list_of_models() -> None:
     config = configuration(b=ModelConfig(name=" B ", description="\n"), a=ModelConfig(), Z=ModelConfig())
     async with rig(config=config) as served:

@@ -30,6 +30,8 @@ def configuration(*peers: PeerConfig, **keys: Any) -> Configuration:
 
 
 @pytest.mark.parametrize("name", ["far/org/x", "org/x"])
+@pytest.mark.rule("L136")
+@pytest.mark.rule("L137")
 async def test_h41_h90_the_peer_s_own_name_is_sent(name: str) -> None:
     async with upstream(always(plain(b"far", "Server: theirs"))) as far:
         config = configuration(PeerConfig(far.endpoint.url + "/base/?k=v", ("org/x",)))
@@ -61,6 +63,7 @@ async def test_h90_h47_a_query_is_encoded_anew() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.rule("L138")
 async def test_h90_host_and_forwarding_headers() -> None:
     headers = (
         "X-Forwarded-For: 10.1.1.1", "X-Forwarded-Host: inner", "X-Forwarded-Proto: https",
@@ -150,6 +153,7 @@ async def test_h91_a_peer_to_which_nothing_can_be_sent(url: str) -> None:
     assert b"peer proxy error: nothing can be sent to" in reply.body
 
 
+@pytest.mark.rule("L139")
 async def test_h91_h93_a_peer_that_takes_too_long() -> None:
     async def never(seen: Seen, stream: trio.SocketStream) -> None:
         await trio.sleep_forever()
@@ -190,6 +194,7 @@ async def test_g45_a_peer_that_dies_in_mid_stream_is_noticed() -> None:
                 await served.chat(b'{"model":"x"}')
 
 
+@pytest.mark.rule("L140")
 async def test_h92_a_peer_has_no_limit_and_no_queue() -> None:
     let_go = trio.Event()
 

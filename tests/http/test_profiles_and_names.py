@@ -40,6 +40,7 @@ PROFILES = {
 
 
 @pytest.mark.rule("C118")
+@pytest.mark.rule("L130")
 async def test_h43_h44_pins_hold_while_their_profile_is_active() -> None:
     async with upstream(always(plain(b"1"))) as one, upstream(always(plain(b"2"))) as two:
         async with rig(one.endpoint, two.endpoint, config=configuration(**PROFILES)) as served:
@@ -55,6 +56,7 @@ async def test_h43_h44_pins_hold_while_their_profile_is_active() -> None:
             assert (await served.chat(b'{"model":"m"}')).body == b"1"
 
 
+@pytest.mark.rule("L131")
 async def test_h45_an_empty_pin_turns_a_name_off() -> None:
     async with upstream(always(plain(b"1"))) as one:
         config = configuration(profiles={"p": Profile(pins={"m": ""})})
@@ -114,6 +116,7 @@ async def test_h47_h48_h221_other_bodies_follow_the_pin(
         ("", ""),
     ],
 )
+@pytest.mark.rule("L132")
 def test_h46_pins_at_the_beginning_of_a_path(rest: str, meant: str) -> None:
     pins = {"pin": "org/m", "pin/long": "other one", "off": ""}
     assert pinned_path(pins, rest) == meant

@@ -12,7 +12,15 @@ import trio
 from http_wire import PATIENCE, Answer, Rig, Seen, always, plain, request, rig, upstream
 from hypothesis import given, strategies as st
 
-from swapcli.config import Configuration, ModelConfig, PeerConfig, Selector, SelectorSettings
+from swapcli.config import (
+    Configuration,
+    ModelConfig,
+    ModelFilters,
+    PeerConfig,
+    Profile,
+    Selector,
+    SelectorSettings,
+)
 from swapcli.http.destinations import Local, Target
 from swapcli.http.selector_choice import Candidate, Readiness, choose_spillover, choose_warm
 from swapcore import ModelId, Overloaded, ProcState, StartFailed
@@ -64,6 +72,8 @@ def test_h52_warm(given: list[tuple[Any, ...]], name: str) -> None:
         ([], ""),
     ],
 )
+@pytest.mark.rule("L126")
+@pytest.mark.rule("L127")
 def test_h54_spillover(given: list[tuple[Any, ...]], name: str) -> None:
     assert chosen(*given) == name
 
@@ -157,6 +167,7 @@ async def until(served: Rig, **held: int) -> None:
             await trio.sleep(0.002)
 
 
+@pytest.mark.rule("L123")
 async def test_h51_pin_is_the_first_target() -> None:
     async with upstream(always(plain(b"a"))) as a, upstream(always(plain(b"b"))) as b:
         config = configuration(Selector("pin", ("b", "a")), *TWO)
@@ -166,6 +177,7 @@ async def test_h51_pin_is_the_first_target() -> None:
     assert b.seen[0].body == b'{ "model" : "b", "n":1.0 }'
 
 
+@pytest.mark.rule("L124")
 async def test_h52_warm_takes_what_is_ready() -> None:
     async with upstream(always(plain(b"a"))) as a, upstream(always(plain(b"b"))) as b:
         config = configuration(Selector("warm", ("a", "b")), *TWO)
@@ -180,8 +192,6 @@ async def test_h52_warm_takes_what_is_ready() -> None:
 
 
 async def test_l129_an_alias_as_target_has_its_own_filters() -> None:
-    from swapcli.config import ModelFilters
-
     model = ModelConfig(aliases=("a:hot",), filters=ModelFilters(set_params_by_id={"a:hot": {"t": 2}}))
     config = attrs.evolve(configuration(Selector("pin", ("a:hot",)), model), aliases={"a:hot": "a"})
     async with upstream(always(plain(b"a"))) as a, rig(a.endpoint, config=config) as served:
@@ -209,6 +219,7 @@ async def test_h53_g33_direct_traffic_counts() -> None:
             assert [(await direct.reply()).body, (await spread.reply()).body] == [b"a", b"b"]
 
 
+@pytest.mark.rule("L128")
 async def test_h55_what_ends_is_counted_no_longer() -> None:
     async with upstream(always(plain(b"a"))) as a, upstream(always(plain(b"b"))) as b:
         async with rig(a.endpoint, b.endpoint, config=configuration(SPREAD, *TWO)) as served:
@@ -342,3 +353,47 @@ async def test_h53_peers_are_targets_too() -> None:
                 held.let_go.set()
     assert sorted(replies) == [b"a", b"a", b"far"]
     assert far.seen[0].body == b'{"model":"x"}'
+
+
+@pytest.mark.rule("L122")
+async def test_h49_a_pin_may_lead_to_a_selector_and_its_target_is_the_name_that_counts() -> None:
+    model = ModelConfig(aliases=("b:alias",), filters=ModelFilters(set_params_by_id={"b:alias": {"t": 1}}))
+    config = configuration(
+        Selector("warm", ("a", "b:alias")), ModelConfig(), model, profiles={"p": Profile(pins={"gpt": "s"})}
+    )
+    config = attrs.evolve(config, aliases={"b:alias": "b"}, api_keys=("key",))
+    async with upstream(always(plain(b"a"))) as a, upstream(always(plain(b"b"))) as b:
+        async with rig(a.endpoint, b.endpoint, config=config) as served:
+            served.fleet.states["b"] = ProcState.READY
+            selected = await served.ask("PUT", "/api/profiles/active", "x-api-key: key", body=b'{"name":"p"}')
+            assert selected.status == 200
+            assert (await served.chat(b'{"model":"gpt"}')).status == 401
+            assert (await served.chat(b'{"model":"gpt"}', "x-api-key: key")).body == b"b"
+    assert b.seen[0].body == b'{"model":"b:alias","t":1}'
+
+
+@pytest.mark.rule("L129")
+async def test_h56_what_cannot_be_rewritten_is_400() -> None:
+    form = b'--XX\r\nContent-Disposition: form-data; name="model"\r\n\r\ns\r\n--XX--\r\n'
+    config = attrs.evolve(configuration(Selector("pin", ("a--XX",)), ModelConfig()), aliases={"a--XX": "a"})
+    async with upstream(always(plain(b"a"))) as a, rig(a.endpoint, config=config) as served:
+        reply = await served.ask(
+            "POST", "/v1/images/edits", "Content-Type: multipart/form-data; boundary=XX", body=form
+        )
+        assert served.fleet.leases == []
+    assert reply.status == 400
+    assert b"could not rewrite model in multipart form" in reply.body
+
+
+async def test_h66_the_length_is_that_of_what_is_sent() -> None:
+    chunked = b'10\r\n{"model": "s","n\r\n3\r\n":1\r\n1\r\n}\r\n0\r\n\r\n'
+    head = b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    async with upstream(always(plain(b"a"))) as a:
+        config = configuration(Selector("pin", ("a",)), ModelConfig())
+        async with rig(a.endpoint, config=config) as served:
+            client = await served.server.client()
+            await client.send(head + b"Transfer-Encoding: chunked\r\n\r\n" + chunked)
+            assert (await client.reply()).body == b"a"
+    assert a.seen[0].body == b'{"model": "a","n":1}'
+    assert a.seen[0]["content-length"] == "20"
+    assert "transfer-encoding" not in a.seen[0]

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
+from hypothesis import given, strategies as st
+from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder
 
 from swapcli.config import ModelFilters
 from swapcli.http.body_filter import BodyFilter, FilterFailed
 from swapcli.http.model_name import Carrier, carrier_of, identify
 from swapcli.http.model_rename import RenameFailed, renamed
+from swapcli.http.multipart_fields import fields
 
 MULTIPART = "multipart/form-data; boundary=XX"
 
@@ -162,3 +166,67 @@ def test_a_name_that_would_end_the_field_is_refused() -> None:
 )
 def test_h32_carriers(method: str, content_type: str, carrier: Carrier) -> None:
     assert carrier_of(method, content_type) is carrier
+
+
+VALUES = st.binary(max_size=12) | st.sampled_from([b"\r\n", b"a--XX\r\n", b"\r\n--X", b"\r\n--XXY\r\n"])
+PARTS = st.lists(
+    st.tuples(
+        st.sampled_from(["model", "a", "file name"]),
+        st.sampled_from(["", "x.wav"]),
+        # A boundary at its beginning is one; the library takes a CR or LF alone for a line break, too.
+        VALUES.filter(lambda value: not re.search(rb"(\A|[\r\n])--XX(?!Y)", value)),
+    ),
+    min_size=1,
+    max_size=5,
+)
+
+
+@given(PARTS, st.sampled_from(["", "Content-Type: text/plain; charset=utf-8\r\n"]))
+def test_fields_are_those_that_a_library_finds(parts: list[tuple[str, str, bytes]], header: str) -> None:
+    body = b"".join(
+        f'--XX\r\n{header}Content-Disposition: form-data; name="{name}"'.encode()
+        + (f'; filename="{file}"'.encode() if file else b"")
+        + b"\r\n\r\n"
+        + value
+        + b"\r\n"
+        for name, file, value in parts
+    )
+    body += b"--XX--\r\n"
+    found = fields(MULTIPART, body)
+    assert found is not None
+    mine = [(field.name, body[field.start : field.end]) for field in found]
+    assert mine == [(name, value) for name, file, value in parts if not file]
+    assert mine == fields_by_library(body)
+
+
+def fields_by_library(body: bytes) -> list[tuple[str, bytes]]:
+    decoder, found, is_field = MultipartDecoder(b"XX"), list[tuple[str, bytes]](), False
+    decoder.receive_data(body)
+    decoder.receive_data(None)
+    while not isinstance(event := decoder.next_event(), Epilogue):
+        match event:
+            case Field(name=name):
+                found.append((name, b""))
+                is_field = True
+            case File():
+                is_field = False
+            case Data(data=data) if is_field:
+                found[-1] = (found[-1][0], found[-1][1] + data)
+            case _:
+                pass
+    return found
+
+
+def test_a_part_may_end_with_its_head() -> None:
+    """RFC 2046, section 5.1.1: the empty line is part of a body, and a body need not be there."""
+    head = b'--XX\r\nContent-Disposition: form-data; name="'
+    body = head + b'a"\r\n\r\n' + head + b'b"\r\n\r\nvalue\r\n--XX--'
+    found = fields(MULTIPART, body)
+    assert found is not None
+    assert [(field.name, body[field.start : field.end]) for field in found] == [("a", b""), ("b", b"value")]
+
+
+@given(st.binary(max_size=80) | st.text(alphabet='-X\r\n:; ="model', max_size=60).map(str.encode))
+def test_any_form_is_taken(body: bytes) -> None:
+    for field in fields(MULTIPART, b"--XX\r\n" + body) or ():
+        assert 0 <= field.start <= field.end <= len(body) + 6
