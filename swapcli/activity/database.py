@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -77,10 +78,10 @@ class ActivityDatabase:
         except BaseException:
             connection.close()
             raise
-        return cls(connection, path, last_id)
-
-    def __del__(self) -> None:
-        self._connection.close()  # of one that nobody runs, nobody knows when it is over
+        database = cls(connection, path, last_id)
+        # Of one in memory that nobody runs, nobody knows when it is over.
+        weakref.finalize(database, connection.close)
+        return database
 
     def close(self) -> None:
         """Close it; the write-ahead log goes into the file."""
