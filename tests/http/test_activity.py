@@ -1,124 +1,33 @@
-"""Requests are recorded, listed while they last, and kept whole: through the server, on real sockets."""
+"""Requests are recorded, and kept whole: through the server, on real sockets."""
 
 from __future__ import annotations
 
 import base64
 import gzip
 import json
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
-import attrs
 import pytest
 import trio
 from http_wire import (
     CHUNKED,
     END,
     JSON,
-    PATIENCE,
-    Answer,
     CutOff,
-    Reply,
-    Rig,
     Seen,
-    StubFleet,
     always,
     chunk,
     plain,
     request,
-    serving,
     upstream,
 )
+from recorded_server import ANSWER, USAGE, Held, recorded
 
-from swapcli._recording import open_recorder, open_store
-from swapcli.activity.recorder import Recorder
 from swapcli.config import Configuration, ModelConfig, PeerConfig, Selector
 from swapcli.config._routing import Fifo, Routing, Scheduler, SchedulerSettings
 from swapcli.config._top_level import Store
-from swapcli.http import CurrentState, EventHub, Live, Measurements, UpstreamPool, create_app
 from swapcli.http.routes import ROUTES
-from swapcli.logs import ServerLogs
 from swapcore import ModelId, Overloaded, StartFailed
-
-USAGE = b'{"usage":{"prompt_tokens":4,"completion_tokens":2}}'
-ANSWER = plain(USAGE, "Content-Type: application/json")
-
-
-@attrs.define(eq=False)
-class Recorded(Rig):
-    """A server with a record."""
-
-    recorder: Recorder
-
-    async def rows(self, query: str = "") -> list[dict[str, Any]]:
-        """The record, newest first."""
-        reply = await self.ask("GET", "/api/metrics/activity" + query)
-        assert reply.status == 200, reply.body
-        found: list[dict[str, Any]] = json.loads(reply.body)["data"]
-        return found
-
-    async def row(self) -> dict[str, Any]:
-        """The only record there is."""
-        await self.until_idle()
-        (row,) = await self.rows()
-        return row
-
-    async def until_idle(self) -> None:
-        """Wait until no request to a model is under way: its client may see the end a moment sooner."""
-        with trio.fail_after(PATIENCE):
-            while len(self.recorder.inflight):  # noqa: ASYNC110 - the end of a request sends no event
-                await trio.sleep(0.001)
-
-    async def entry(self) -> dict[str, Any]:
-        """The only request under way, once there is one."""
-        with trio.fail_after(PATIENCE):
-            while not len(self.recorder.inflight):  # noqa: ASYNC110 - the same
-                await trio.sleep(0.001)
-        (entry,) = self.recorder.inflight.snapshot()
-        return entry
-
-    async def cancel(self, id: str) -> Reply:
-        return await self.ask("POST", f"/api/inflight/{id}/cancel")
-
-
-@asynccontextmanager
-async def recorded(answer: Answer, *, config: Configuration | None = None) -> AsyncGenerator[Recorded]:
-    """Serve the model ``m``, alias ``em``, which answers as told."""
-    config = config or Configuration(models={"m": ModelConfig()}, aliases={"em": "m"}, capture_buffer=1)
-    pool, hub = UpstreamPool(), EventHub()
-    async with upstream(answer) as model:
-        fleet = StubFleet(dict.fromkeys(config.models, model.endpoint))
-        live = Live(ServerLogs.unprinted(), CurrentState(hub, fleet, config), trio.Event())
-        async with open_recorder(open_store(config), config, hub) as recorder:
-            live.state.requests_in_flight = recorder.inflight.snapshot
-            measured = Measurements.of(config.performance)
-            app = create_app(fleet, config, pool, live=live, recorder=recorder, measurements=measured)
-            async with serving(app) as server:
-                try:
-                    yield Recorded(server, pool, fleet, live, measured, recorder)
-                finally:
-                    pool.close_all()
-
-
-@attrs.define(eq=False)
-class Held:
-    """An upstream that answers when it is told to."""
-
-    asked: trio.Event = attrs.field(factory=trio.Event)
-    go_on: trio.Event = attrs.field(factory=trio.Event)
-    begin: bytes = b""
-    """Sent at once."""
-    end: bytes = ANSWER
-
-    async def __call__(self, seen: Seen, stream: trio.SocketStream) -> None:
-        if self.begin:
-            await stream.send_all(self.begin)
-        self.asked.set()
-        await self.go_on.wait()
-        await stream.send_all(self.end)
-
 
 # -- what is recorded ---------------------------------------------------------------------------
 
@@ -366,18 +275,6 @@ async def test_a_request_that_is_longer_than_the_buffer_is_not_captured() -> Non
     assert (row["has_capture"], row["tokens"]["input_tokens"]) == (False, 4)
 
 
-async def test_a_request_that_is_ignored_is_in_no_list() -> None:
-    async with recorded(always(ANSWER)) as served:
-        recording = served.recorder.ignore()
-        recording.goes_to("m", ())
-        recording.granted(0)
-        recording.response_started(200, [])
-        recording.response_body(USAGE, is_last=True)
-        assert len(served.recorder.inflight) == 0
-        recording.ended()
-        assert await served.rows() == []
-
-
 async def test_the_record_in_a_file(tmp_path: Path) -> None:
     config = Configuration(models={"m": ModelConfig()}, store=Store(f" {tmp_path / 'a.db'} "))
     for expected in ([1], [2, 1]):
@@ -386,115 +283,6 @@ async def test_the_record_in_a_file(tmp_path: Path) -> None:
             await served.until_idle()
             assert [row["id"] for row in await served.rows()] == expected
     assert (tmp_path / "a.db").is_file()
-
-
-# -- requests under way ---------------------------------------------------------------------------
-
-
-@pytest.mark.rule("H143")
-@pytest.mark.rule("H144")
-@pytest.mark.rule("H146")
-async def test_an_entry_of_the_list() -> None:
-    held = Held(begin=CHUNKED + chunk(b"data: 1\n\n"), end=END)
-    async with recorded(held) as served, trio.open_nursery() as nursery:
-        headers = (JSON, "X-Session-ID: 7", "Cookie: c", "X-Forwarded-For: 10.0.0.7 , 10.0.0.8")
-        ask = served.ask
-        nursery.start_soon(lambda: ask("POST", "/v/completions", *headers, body=b'{"model":"em"}'))
-        await held.asked.wait()
-        with trio.fail_after(PATIENCE):
-            while not (entry := await served.entry())["resp_bytes"]:  # noqa: ASYNC110 - nor its growth
-                await trio.sleep(0.001)
-        held.go_on.set()
-    assert (entry["id"], entry["model"], entry["req_path"]) == ("1", "m", "/v/completions")
-    assert (entry["method"], entry["remote_ip"], entry["resp_bytes"]) == ("POST", "10.0.0.7", 9)
-    assert entry["req_headers"]["X-Session-Id"] == "7"
-    assert entry["req_headers"]["Cookie"] == "[REDACTED]"
-    assert "Host" not in entry["req_headers"]
-    assert entry["resp_headers"]["Content-Type"] == "text/event-stream"
-    assert entry["state"] == "serving"
-
-
-@pytest.mark.rule("H143")
-async def test_gets_are_listed_and_requests_without_a_model_are_not() -> None:
-    held = Held()
-    async with recorded(held) as served, trio.open_nursery() as nursery:
-        await served.chat(b"{}")
-        assert len(served.recorder.inflight) == 0
-        nursery.start_soon(served.ask, "GET", "/props?model=m")
-        assert (await served.entry())["id"] == "1"
-        await held.asked.wait()
-        held.go_on.set()
-
-
-@pytest.mark.rule("H142")
-@pytest.mark.rule("H106")
-async def test_cancelling_a_request_that_was_not_answered() -> None:
-    held = Held()
-    async with recorded(held) as served:
-        missing = await served.cancel("1")
-        assert (missing.status, json.loads(missing.body)["error"]["message"]) == (
-            404, "inflight request not found",
-        )  # fmt: skip
-        replies: list[Reply] = []
-
-        async def ask() -> None:
-            replies.append(await served.chat())
-
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(ask)
-            await held.asked.wait()
-            reply = await served.cancel("1")
-            assert (reply.status, reply.body) == (200, b'{"msg":"ok"}\n')
-        (reply,) = replies
-        assert (reply.status, json.loads(reply.body)["error"]["code"]) == (503, "cancelled")
-        assert reply["x-should-retry"] == "false"
-        row = await served.row()
-        assert (row["resp_status_code"], row["error_msg"]) == (503, "the request was cancelled")
-        assert served.fleet.held == 0
-        assert (await served.cancel("1")).status == 404
-
-
-@pytest.mark.rule("H106")
-async def test_cancelling_a_request_in_mid_stream() -> None:
-    held = Held(begin=CHUNKED + chunk(b"data: 1\n\n"))
-    async with recorded(held) as served:
-        client = await served.server.client()
-        await client.send(request("POST", "/v1/completions", JSON, body=b'{"model":"m"}'))
-        await client.head("POST")
-        await client.piece()
-        assert (await served.cancel("1")).status == 200
-        with pytest.raises(CutOff):
-            await client.rest_of_body()
-        assert (await served.row())["resp_status_code"] == 200
-
-
-@pytest.mark.rule("H147")
-@pytest.mark.rule("H208")
-async def test_events_tell_of_requests_and_records() -> None:
-    async with recorded(always(ANSWER)) as served:
-        watcher = await served.server.client()
-        await watcher.send(request("GET", "/api/events"))
-        await watcher.head()
-        seen = b""
-
-        async def until(text: bytes) -> None:
-            nonlocal seen
-            with trio.fail_after(PATIENCE):
-                while text not in seen:
-                    seen += await watcher.piece() or b""
-
-        await until(b"snapshot")
-        await served.chat()
-        await until(b'"type":"activity"')
-        messages = [
-            json.loads(line[len(b"data:") :]) for line in seen.split(b"\n") if line.startswith(b"data:")
-        ]
-        inner = [(each["type"], json.loads(each["data"])) for each in messages]
-        operations = [news["operation"] for kind, news in inner if kind == "inflight"]
-        assert operations[0] == "snapshot"
-        assert operations[-1] == "remove"
-        assert [news for kind, news in inner if kind == "activity"] == [{"id": 1}]
-        assert (await served.rows())[0]["id"] == 1
 
 
 async def test_endpoints_need_a_key() -> None:
