@@ -61,12 +61,10 @@ Follower: TypeAlias = Callable[[Configuration], None]
 
 NOT_YET = (
     "models.*.compat.ignoreWebsockets",
-    "models.*.sendLoadingState",
     "models.*.timeouts.expectContinue",
     "models.*.timeouts.idleConn",
     "models.*.timeouts.keepalive",
     "models.*.timeouts.tlsHandshake",
-    "sendLoadingState",
     "upstream",
 )
 """Keys that load and are checked, and that this server does not act on yet. Each one in use is a warning."""

@@ -83,6 +83,11 @@ class Client:
         head = await self.head(method)
         return attrs.evolve(head, body=await self.rest_of_body())
 
+    @property
+    def has_head(self) -> bool:
+        """The head of an answer was read."""
+        return self._parser is not None
+
     async def rest_of_body(self) -> bytes:
         """Read what is left of an answer's body. Raises `CutOff`."""
         body = bytearray()

@@ -11,7 +11,7 @@ import trio
 from hypercorn.typing import ASGISendCallable, ASGISendEvent
 
 from swapcli.config import Configuration, ModelConfig
-from swapcore import ModelId, Overloaded, SwapcoreError
+from swapcore import ModelId, Overloaded, SwapcoreError, Waiting
 
 from .bookings import Booking
 from .call import Call, Sending
@@ -24,7 +24,6 @@ from .error_answers import (
     upstream_died,
     upstream_too_slow,
 )
-from .exchange import Exchange
 from .fleet import Fleet
 from .http1_upstream import UpstreamBroken, UpstreamGone, UpstreamStopped, UpstreamTooSlow
 from .relay import UpstreamDeclined, relay
@@ -78,25 +77,34 @@ class LocalRequests:
             # A key that opens this door is not for the process behind it.
             strip_credentials=self._has_keys and not config.pass_credentials,
         )
+        loading = call.loading if config.send_loading_state else None
+
+        def waits(place: Waiting) -> None:
+            call.recording.waits(place)
+            if loading is not None:
+                loading.begin(model, place)
+
         give_up_at, was_replayed = inf, False
         while True:
             booking.release()  # no checkpoint until the supervisor counts it
             patience = max(0.0, call.give_up_at - trio.current_time())
             try:
                 async with self._fleet.lease(
-                    model, priority=call.priority, give_up_after=patience, on_wait=call.recording.waits
+                    model, priority=call.priority, give_up_after=patience, on_wait=waits
                 ) as endpoint:
                     call.recording.granted(self._priorities.get(model, 0))
+                    if loading is not None:
+                        await loading.end(is_ready=True)
                     ending = await relay(
                         request,
                         endpoint,
                         self._pool,
-                        self._watched_send(model, exchange),
+                        self._watched_send(model, call.send),
                         nursery=call.nursery,
                         with_trailers=exchange.takes_trailers,
                         unwanted=sending.unwanted,
                     )
-                await ending.send_to(exchange.send)
+                await ending.send_to(call.send)
                 return None
             except UpstreamGone as gone:
                 # It crashed, or was gone before we came. The next lease starts it again, so try once more;
@@ -107,7 +115,7 @@ class LocalRequests:
                 give_up_at = min(give_up_at, now + _RECONNECT_FOR)
                 was_replayed = was_replayed or gone.was_sent
             except (UpstreamBroken, UpstreamStopped, UpstreamTooSlow) as broken:
-                if exchange.is_answered:
+                if call.is_answered:
                     log.warning("%s: an answer was broken off: %s", model, broken)
                     return None
                 return _of_broken(model, broken)
@@ -116,19 +124,21 @@ class LocalRequests:
             except BadRequestHead as bad:
                 return bad_head(str(bad))
             except SwapcoreError as error:
+                if loading is not None:
+                    await loading.end(is_ready=False)
                 return self._refusal(model, error)
             await trio.sleep(_RECONNECT_PAUSE)
 
-    def _watched_send(self, model: ModelId, exchange: Exchange) -> ASGISendCallable:
+    def _watched_send(self, model: ModelId, send: ASGISendCallable) -> ASGISendCallable:
         """The client's side; where a silent model is to be noticed, what passes is a sign of life."""
         if not self._models[model].liveness.silent:
-            return exchange.send
+            return send
 
-        async def send(message: ASGISendEvent) -> None:
+        async def watched_send(message: ASGISendEvent) -> None:
             self._fleet.heard(model)
-            await exchange.send(message)
+            await send(message)
 
-        return send
+        return watched_send
 
     def _refusal(self, model: ModelId, error: SwapcoreError) -> ErrorAnswer:
         if isinstance(error, Overloaded) and self._models[model].admission_limit is not None:

@@ -22,8 +22,9 @@ from .error_answers import CANCELLED, NO_MODEL_NAMED, NO_ROUTER, ErrorAnswer, no
 from .exchange import Exchange
 from .fleet import Fleet
 from .following import follow
+from .loading_stream import LoadingStream, uncompressed
 from .local_requests import LocalRequests
-from .model_name import identify
+from .model_name import Asked, identify
 from .model_rename import RenameFailed
 from .peer_requests import PeerRequests
 from .profile_pins import pinned_name
@@ -109,20 +110,31 @@ class ModelRequests:
                 path=route.upstream_path,
                 scope=nursery.cancel_scope,
             )
+            headers, loading = self._headers(exchange, readable=recording.is_metered), None
+            if self._may_show_loading(route, asked):
+                headers, loading = uncompressed(headers), LoadingStream(exchange, nursery)
             call = Call(
                 exchange,
                 route.upstream_path.encode(),
-                self._headers(exchange, readable=recording.is_metered),
+                headers,
                 recording,
                 nursery,
                 wishes.priority,
                 trio.current_time() + wishes.deadline,
+                loading,
             )
             error = await self._answer_as(name, call, asking)
             nursery.cancel_scope.cancel()
-        if recording.request.was_cancelled and not exchange.is_answered:
-            return CANCELLED
+        if recording.request.was_cancelled and not call.is_answered:
+            error = CANCELLED
+        if error is not None and call.loading is not None:
+            return await call.loading.fail(error)
         return error
+
+    def _may_show_loading(self, route: Route, asked: Asked) -> bool:
+        """Only this kind of answer has a place for it."""
+        is_chat = route.pattern == "/v1/chat/completions"
+        return is_chat and asked.stream and any(m.send_loading_state for m in self._config.models.values())
 
     async def _answer_as(self, name: str, call: Call, asking: Asking) -> ErrorAnswer | None:
         selector = self._selectors.get(name)

@@ -64,7 +64,7 @@ class PeerRequests:
                 request,
                 endpoint,
                 self._pool,
-                exchange.send,
+                call.send,
                 nursery=call.nursery,
                 with_trailers=exchange.takes_trailers,
                 unwanted=sending.unwanted,
@@ -74,12 +74,12 @@ class PeerRequests:
         except UpstreamDeclined as answer:
             return declined(f"{remote.peer}/{remote.model}", answer.status)
         except (UpstreamGone, UpstreamBroken, UpstreamStopped, UpstreamTooSlow) as failure:
-            if exchange.is_answered:
+            if call.is_answered:
                 log.warning("%s/%s: an answer was broken off: %s", remote.peer, remote.model, failure)
                 return None
             log.warning("%s/%s: %s", remote.peer, remote.model, failure)
             return peer_failed(with_hint(str(failure), sys.platform))
-        await ending.send_to(exchange.send)
+        await ending.send_to(call.send)
         return None
 
 
