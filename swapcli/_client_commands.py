@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
@@ -83,8 +84,9 @@ def logs(client: Client, as_json: bool, model: str, follow: bool) -> None:
         swapcli logs --json qwen    one JSON object for each line
     """
     pieces = client.stream("GET", "/logs/stream/" if follow else "/api/models/log/", model)
-    for piece in _as_json_lines(pieces, model) if as_json else pieces:
-        click.echo(piece, nl=False)
+    with suppress(KeyboardInterrupt):  # the way to end it
+        for piece in _as_json_lines(pieces, model) if as_json else pieces:
+            click.echo(piece, nl=False)
 
 
 def _as_json_lines(pieces: Iterator[bytes], model: str) -> Iterator[bytes]:
@@ -194,18 +196,22 @@ def top(client: Client, as_json: bool, interval: float, count: int | None) -> No
         swapcli top --json --interval 10 >> history.jsonl
     """
     looks = _looks(client, interval, count)
-    if as_json:
-        for fleet in looks:
-            _print_json(fleet)
-        return
+    with suppress(KeyboardInterrupt):  # the way to end it
+        if as_json:
+            for fleet in looks:
+                _print_json(fleet)
+        else:
+            _show_live(client.url, looks)
+
+
+def _show_live(url: str, looks: Iterator[dict[str, Any]]) -> None:
     from rich.live import Live
 
     from ._fleet_table import console, screen
 
-    first = next(looks)
-    with Live(screen(first, client.url), console=console(), auto_refresh=False, screen=False) as live:
+    with Live(screen(next(looks), url), console=console(), auto_refresh=False) as live:
         for fleet in looks:
-            live.update(screen(fleet, client.url), refresh=True)
+            live.update(screen(fleet, url), refresh=True)
 
 
 def _looks(client: Client, interval: float, count: int | None) -> Iterator[dict[str, Any]]:
