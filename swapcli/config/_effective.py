@@ -20,8 +20,11 @@ from ._top_level import Configuration, Performance
 from ._yaml_keys import attributes_of, is_secret
 
 MASK = "***"
-_KEY_OPTION = "--api-key"
-_SECRET_NAME = re.compile("KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
+_KEY_OPTIONS = frozenset(("--api-key", "--hf-token", "-hft"))
+# But neither MAX_TOKENS nor TOKENIZER.
+_SECRET_NAME = re.compile("KEY|TOKEN(?!S|IZ)|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
+_ASSIGNMENT = re.compile(r"""(?:^|[\s'"])([A-Za-z_]\w*)=([^\s'"]+)""")
+_PASSWORD = re.compile(r"//[^/?#@:\s]*:([^/?#@\s]+)@")
 _LEAST_SECRET = 4
 """Shorter ones are masked where they are known to be, but would take too much else with them."""
 
@@ -39,7 +42,8 @@ def effective(
 
     Args:
       secrets: show keys and the values of variables. Else they are masked, and so are the keys, what follows
-        ``--api-key`` in a command and variables that are named like a secret, wherever else they occur.
+        ``--api-key`` or ``--hf-token`` in a command, passwords in URLs and variables that are named like a
+        secret, wherever else they occur.
       windows: how commands are split.
     """
     dump = _Dump(config.matrix_program, secrets=secrets, windows=windows)
@@ -64,8 +68,13 @@ def _secrets(config: Configuration, *, windows: bool) -> list[str]:
         words = split_command(model.cmd, windows=windows)
         for word, following in pairwise((*words, "")):
             option, equals, value = word.partition("=")
-            if option == _KEY_OPTION:
+            if option in _KEY_OPTIONS:
                 keys.add(value if equals else following)
+        for command in (model.cmd, model.cmd_stop):
+            # As in `docker run -e HF_TOKEN=…`, in words of a shell's command too.
+            keys.update(value for name, value in _ASSIGNMENT.findall(command) if _SECRET_NAME.search(name))
+    urls = [model.proxy for model in config.models.values()] + [p.proxy for p in config.peers.values()]
+    keys.update(password for url in urls for password in _PASSWORD.findall(url))
     return sorted((key for key in keys if len(key) >= _LEAST_SECRET), key=len, reverse=True)
 
 

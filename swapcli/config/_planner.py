@@ -87,8 +87,9 @@ def import_planner(loaded: Loaded, base_dir: Path) -> SwapPlanner | None:
         return None
     try:
         planner = _class_named(router.planner, base_dir)(**router.settings.planner)
-        if not callable(getattr(planner, "evictions", None)):
-            raise TypeError(f"{router.planner} has no method evictions")
+        for method in ("evictions", "choose_next"):
+            if not callable(getattr(planner, method, None)):
+                raise TypeError(f"{router.planner} has no method {method}")
     except (Exception, SystemExit) as error:  # a user's code: anything may come out of it
         reason = f"{router.planner} cannot be used: {type(error).__name__}: {error}"
         raise ConfigurationError([loaded.problem(_KEY, reason)]) from error

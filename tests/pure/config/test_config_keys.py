@@ -433,6 +433,29 @@ def test_the_effective_configuration_hides_secrets() -> None:
     assert shown["models"]["m"]["env"][0] == "TOKEN=abc"
 
 
+@pytest.mark.parametrize(
+    "keys",
+    [
+        "cmd: run --hf-token hush-hush",
+        "cmd: docker run -e HF_TOKEN=hush-hush image",
+        "cmd: sh -c 'A=1 MY_API_KEY=hush-hush exec run'",
+        "cmd: run, cmdStop: stop 'PASSWORD=hush-hush'",
+        "cmd: run, proxy: 'https://me:hush-hush@h/v1'",
+        "cmd: run, env: [THE_SECRET=hush-hush], metadata: {note: 'it is hush-hush'}",
+    ],
+)
+def test_secrets_are_hidden_wherever_they_stand(keys: str) -> None:
+    proxy = "" if "proxy" in keys else "proxy: 'http://h', "
+    found = config(f"models: {{m: {{{proxy}{keys}}}}}")
+    assert "hush-hush" not in str(effective(found))
+    assert "hush-hush" in str(effective(found, secrets=True))
+
+
+def test_what_is_only_spelt_like_a_secret_is_shown() -> None:
+    text = "models: {m: {@, env: [MAX_TOKENS=4096, TOKENIZER=bert-base], name: bert-base up to 4096}}"
+    assert effective(config(text))["models"]["m"]["name"] == "bert-base up to 4096"
+
+
 def keys_in(data: Any) -> set[str]:
     match data:
         case dict():

@@ -52,6 +52,8 @@ class Mine:
     def evictions(self, target, view): ...
     def choose_next(self, view): ...
 class NoPlanner: ...
+class Half:
+    def evictions(self, target, view): ...
 SIZE = 5
 """
 
@@ -72,6 +74,7 @@ def test_a_class_from_beside_the_file(tmp_path: Path) -> None:
         ("cfg_planner_bad:X", "{}", "RuntimeError: boom"),
         ("cfg_planner_two:SIZE", "{}", "is no class"),
         ("cfg_planner_two:NoPlanner", "{}", "no method evictions"),
+        ("cfg_planner_two:Half", "{}", "no method choose_next"),
     ],
 )
 def test_a_class_that_cannot_be_had(name: str, settings: str, reason: str, tmp_path: Path) -> None:
