@@ -60,12 +60,10 @@ Follower: TypeAlias = Callable[[Configuration], None]
 """Is told of each configuration that is put in force."""
 
 NOT_YET = (
-    "models.*.compat.ignoreWebsockets",
     "models.*.timeouts.expectContinue",
     "models.*.timeouts.idleConn",
     "models.*.timeouts.keepalive",
     "models.*.timeouts.tlsHandshake",
-    "upstream",
 )
 """Keys that load and are checked, and that this server does not act on yet. Each one in use is a warning."""
 

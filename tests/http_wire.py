@@ -209,6 +209,7 @@ class Seen:
     headers: list[tuple[str, str]]
     """Names in lower case."""
     body: bytes
+    """A chunked one with its framing."""
 
     def values(self, name: str) -> list[str]:
         return [value for key, value in self.headers if key == name.lower()]
@@ -303,6 +304,13 @@ async def _read_request(stream: trio.SocketStream, received: bytearray) -> Seen 
     head, _, rest = bytes(received).partition(b"\r\n\r\n")
     line, *lines = head.decode("latin-1").split("\r\n")
     headers = [(name.lower(), value.strip()) for name, _, value in (each.partition(":") for each in lines)]
+    if dict(headers).get("transfer-encoding") == "chunked":
+        while not rest.endswith(END):
+            if not (data := await stream.receive_some(65536)):
+                return None
+            rest += data
+        received.clear()
+        return Seen(line, headers, rest)
     length = int(dict(headers).get("content-length", "0"))
     body = bytearray(rest)
     while len(body) < length:

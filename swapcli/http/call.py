@@ -10,9 +10,9 @@ from hypercorn.typing import ASGISendCallable
 
 from swapcli.activity.recorder import Recording
 
-from .body_filter import Pieces
 from .exchange import Exchange
 from .loading_stream import LoadingStream
+from .request_body import RequestBody
 
 
 @attrs.frozen(eq=False)
@@ -23,7 +23,8 @@ class Call:
     path: bytes
     """As the target sees it."""
     headers: list[tuple[bytes, bytes]]
-    recording: Recording
+    recording: Recording | None
+    """None: it is on nobody's list."""
     nursery: trio.Nursery
     """For what runs beside; it ends with the request."""
     priority: int = 0
@@ -42,12 +43,19 @@ class Call:
         """The target's answer has begun."""
         return (self.exchange if self.loading is None else self.loading).is_answered
 
+    def goes_to(self, model: str, sending: Sending) -> None:
+        """It was decided who is to answer, and what that one gets."""
+        self.exchange.model = model
+        if self.recording is not None and isinstance(sending.body, tuple):
+            self.recording.goes_to(model, sending.body)
+
 
 @attrs.frozen(eq=False)
 class Sending:
     """What one target gets of it."""
 
     query: bytes
-    body: Pieces
+    body: RequestBody
+    """A request that wants a websocket has none."""
     unwanted: frozenset[int] = frozenset()
     """Statuses for which another target is tried."""

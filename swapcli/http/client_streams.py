@@ -20,6 +20,7 @@ from hypercorn.protocol.http_stream import HTTPStream
 from hypercorn.typing import ASGISendEvent, ConnectionState
 
 _UPGRADE = "swapcli.upgrade"
+_GONE = "swapcli.gone"
 
 
 def asks_for_websocket(headers: Iterable[tuple[bytes, bytes]]) -> bool:
@@ -44,14 +45,30 @@ def may_upgrade(state: Mapping[str, object]) -> bool:
     return _UPGRADE in state
 
 
+def gone_event(state: Mapping[str, object]) -> trio.Event:
+    """Return what is set once the client has left, or has its answer; of the scope's ``state``.
+
+    Unlike ``http.disconnect``, it does not wait for somebody to read what came before.
+    """
+    event = state[_GONE]
+    assert isinstance(event, trio.Event)
+    return event
+
+
 class ClientStream(HTTPStream):
     """One request and its answer, between the task of the connection and that of the application."""
+
+    _gone: trio.Event
 
     async def handle(self, event: Event) -> None:
         if isinstance(event, StreamClosed):
             self.closed = True
+            self._gone.set()
             self._messages.close()  # `guarded_app` makes a disconnect of it, as often as it is asked for
             return
+        if isinstance(event, Request):
+            self._gone = trio.Event()
+            event = replace(event, state=ConnectionState({**event.state, _GONE: self._gone}))
         with suppress(trio.ClosedResourceError):  # nobody reads it any more
             await super().handle(event)
 

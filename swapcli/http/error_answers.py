@@ -148,6 +148,11 @@ UNAUTHORIZED = ErrorAnswer(401, "unauthorized: invalid or missing API key")
 BODY_TOO_SLOW = ErrorAnswer(408, "the request body stopped arriving", "body_too_slow")
 
 
+def not_loaded(model: str, why: str) -> ErrorAnswer:
+    """What was asked for is not worth, or not fit, to load the model."""
+    return ErrorAnswer(409, f"model {model} is not loaded; {why}", may_retry=False)
+
+
 def upstream_died(model: str, why: str) -> ErrorAnswer:
     """The process ended, or hung up, before it answered; a new one was tried already."""
     return ErrorAnswer(502, f"{model}: {why}", "upstream_died")

@@ -18,10 +18,13 @@ from hypercorn.typing import (
     HTTPScope,
 )
 
-from .client_streams import may_upgrade
+from .client_streams import gone_event, may_upgrade
+from .request_body import BodyStalled, StreamedBody, WebsocketBytes
 
 Headers: TypeAlias = Iterable[tuple[bytes, bytes]]
 
+_READ_WHOLE = 64 * 1024
+"""A body that announces no more is in memory before it is sent on, and so can be sent again."""
 _SWALLOWED = 1024 * 1024
 """Bytes of a body that are read for a request that is refused anyway, to keep its connection usable."""
 _SWALLOW_SECONDS = 2.0
@@ -173,9 +176,39 @@ class Exchange:
         return {"type": "http.request", "body": self.body, "more_body": False}
 
     async def wait_client_gone(self) -> None:
-        """Block until the client has gone, or the answer is complete. Only after the body was read."""
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
+        """Block until the client has gone, or the answer is complete."""
+        await gone_event(self.scope["state"]).wait()
+
+    @property
+    def has_long_body(self) -> bool:
+        """The body may be too long to wait for all of it, before it is sent on."""
+        if self.scope["http_version"] == "2" and not self.header(b"content-length"):
+            return self.method not in ("GET", "HEAD", "DELETE")
+        return bool(self.header(b"transfer-encoding")) or self._announced_length() > _READ_WHOLE
+
+    def body_as_it_comes(self) -> StreamedBody:
+        """Return the body for somebody else to read, instead of `read_body`."""
+
+        async def next_piece() -> bytes:
+            while not self._body_complete:
+                try:
+                    if piece := await self._next_piece():
+                        return piece
+                except ClientGone:
+                    raise BodyStalled from None
+            return b""
+
+        length = self._announced_length() if self.header(b"content-length") else None
+        return StreamedBody(length, next_piece, self.body_silence)
+
+    def websocket(self) -> WebsocketBytes:
+        """Return what the client sends after the 101."""
+
+        async def next_piece() -> bytes:
+            message = await self._receive()
+            return message["body"] if message["type"] == "http.request" else b""
+
+        return WebsocketBytes(next_piece)
 
     # -- the answer ----------------------------------------------------------------
 

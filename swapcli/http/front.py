@@ -37,6 +37,7 @@ from .late_pages import LatePages
 from .live_answers import Live, LiveAnswers
 from .measurements import Measurements
 from .model_requests import ModelRequests
+from .passthrough import Passthrough
 from .routes import ROUTES, BadPath, Found, NotFound, Redirect, RouteTable, WrongMethod
 from .server_limits import ServerLimits
 from .upstream_pool import UpstreamPool
@@ -88,6 +89,7 @@ def create_app(
 
         return Site(
             ModelRequests.of(config, fleet, pool, active, bookings, followed),
+            Passthrough.of(config, fleet, pool, active, bookings, followed),
             LatePages(make_pages),
             LiveAnswers(heard, fleet, config),
             config.api_keys,
@@ -101,6 +103,7 @@ class Site:
     """All that follows from one configuration. A request ends with the site that it began with."""
 
     models: ModelRequests
+    passthrough: Passthrough
     pages: LatePages
     live: LiveAnswers
     api_keys: tuple[str, ...]
@@ -194,12 +197,8 @@ class Front:
                 await exchange.reply(405, [*_PLAIN, (b"Allow", allow.encode())], b"Method Not Allowed\n")
             case BadPath():
                 await exchange.reply(400, [*_PLAIN, (b"Connection", b"close")], b"400 Bad Request")
-            case Redirect(location):
-                headers, body = [(b"Location", location.encode())], b""
-                if exchange.method in ("GET", "HEAD"):
-                    headers.insert(0, (b"Content-Type", b"text/html; charset=utf-8"))
-                    body = found.page
-                await exchange.reply(307, headers, body)
+            case Redirect():
+                await _redirect(exchange, found)
 
     async def _answer_found(self, exchange: Exchange, found: Found) -> ErrorAnswer | None:
         """Answer, or return the error that is to be sent."""
@@ -208,8 +207,15 @@ class Front:
             site.api_keys, exchange.header(b"authorization"), exchange.header(b"x-api-key")
         ):
             return UNAUTHORIZED
+        limits = self._limits
         try:
-            limits = self._limits
+            if route.passthrough:
+                match await site.passthrough.serve(exchange, found, limits.model_body_size):
+                    case Redirect() as redirect:
+                        await _redirect(exchange, redirect)
+                        return None
+                    case failure:
+                        return failure
             await exchange.read_body(limits.small_body_size if route.is_ours else limits.model_body_size)
         except BodyTooLarge as error:
             return body_too_large(error.limit)
@@ -249,6 +255,14 @@ def _origin_form(target: bytes) -> bytes:
     if (origin := _ORIGIN.match(target)) is not None:
         return target[origin.end() :] or b"/"
     return target
+
+
+async def _redirect(exchange: Exchange, to: Redirect) -> None:
+    headers, body = [(b"Location", to.location.encode())], b""
+    if exchange.method in ("GET", "HEAD"):
+        headers.insert(0, (b"Content-Type", b"text/html; charset=utf-8"))
+        body = to.page
+    await exchange.reply(to.status, headers, body)
 
 
 async def _send_error(exchange: Exchange, error: ErrorAnswer) -> None:

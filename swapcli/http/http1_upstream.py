@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from math import inf
 
 import attrs
 import httptools
 import trio
 
 from swapcore import Closed, SwapcoreError
+
+from .request_body import BodyStalled, RequestBody, WebsocketBytes, send_body
 
 _READ_SIZE = 64 * 1024
 _SMALL_BODY = 64 * 1024
@@ -52,22 +54,30 @@ class ResponseHead:
 class _Response:
     """What the parser has found so far of one response. Its ``on_`` methods are httptools' callbacks."""
 
-    def __init__(self, *, head_only: bool) -> None:
+    def __init__(self, *, head_only: bool, may_switch: bool) -> None:
         self.headers: list[tuple[bytes, bytes]] = []
         self.trailers: list[tuple[bytes, bytes]] = []
         self.pieces: list[bytes] = []
         self.status = 0
         self.head_complete = self.complete = self.keep_alive = self.surplus = False
         self.ends_with_connection = False
-        self._head_only = head_only
+        self.is_raw = False
+        self._head_only, self._may_switch = head_only, may_switch
         self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
 
     def feed(self, data: bytes | bytearray) -> None:
         """Raises `UpstreamBroken` for what is no HTTP."""
         assert self._parser is not None
+        if self.is_raw:
+            self.pieces.append(bytes(data))
+            return
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            if self.is_raw:
+                if rest := bytes(data[error.args[0] :]):
+                    self.pieces.append(rest)
+                return
             if not self.complete:  # after the end of a response, anything goes, but the connection does, too
                 why = error.__context__ if isinstance(error, httptools.HttpParserCallbackError) else error
                 raise UpstreamBroken(f"its response is not valid HTTP ({why})") from None
@@ -89,6 +99,9 @@ class _Response:
         if self.complete:
             return
         self.status = self._parser.get_status_code()
+        if self.status == 101 and self._may_switch:
+            self.head_complete = self.is_raw = self.ends_with_connection = True
+            return
         if self.status == 101 or self.status < 100:
             raise ValueError(f"nobody asked for status {self.status}")
         if self.status < 200:
@@ -110,6 +123,8 @@ class _Response:
             self.pieces.append(data)
 
     def on_message_complete(self) -> None:
+        if self.is_raw:
+            return
         if self.head_complete:
             self._end()
         else:
@@ -141,7 +156,7 @@ class UpstreamConnection:
     async def request(
         self,
         head: bytes,
-        body: Sequence[bytes | memoryview],
+        body: RequestBody,
         *,
         head_only: bool,
         patience: float,
@@ -150,24 +165,32 @@ class UpstreamConnection:
         """Send a request and return the final response's head; interim responses are skipped.
 
         Args:
-          body: in pieces, which are sent one after the other.
+          body: one that is long is sent in ``nursery``; a `WebsocketBytes` begins when the answer is 101.
           head_only: the response has no body, whatever its headers say.
           patience: seconds from the end of the request to the response's head.
-          nursery: a large body is sent in it, beside the reading of the response, because an upstream may
-            answer before it has read everything.
+          nursery: for the sending beside the reading, because an upstream may answer before it has read all.
         Raises:
           UpstreamGone, UpstreamBroken, UpstreamStopped, UpstreamTooSlow: see there.
         """
-        response = self._response = _Response(head_only=head_only)
-        if sum(map(len, body)) <= _SMALL_BODY:
-            await self._send(b"".join((head, *body)))
-        else:
-            self._uploading = True
-            nursery.start_soon(self._upload, head, body)
-        with trio.CancelScope(deadline=trio.current_time() + patience) as scope:
+        response = _Response(head_only=head_only, may_switch=isinstance(body, WebsocketBytes))
+        self._response = response
+        scope = trio.CancelScope()
+        match body:
+            case tuple() if sum(map(len, body)) <= _SMALL_BODY:
+                await self._send(b"".join((head, *body)))
+                scope.deadline = trio.current_time() + patience
+            case WebsocketBytes():
+                await self._send(head)
+                scope.deadline = trio.current_time() + patience
+            case _:
+                self._uploading = True
+                nursery.start_soon(self._upload, head, body, scope, patience)
+        with scope:
             await self._receive_head(response)
         if scope.cancelled_caught:
             raise UpstreamTooSlow(f"no answer within {patience:g} s")
+        if response.is_raw:
+            nursery.start_soon(self._upload, b"", body, scope, inf)
         return ResponseHead(response.status, response.headers)
 
     async def _receive_head(self, response: _Response) -> None:
@@ -254,13 +277,19 @@ class UpstreamConnection:
         except trio.ClosedResourceError:
             raise UpstreamStopped(self._closed_why) from None
 
-    async def _upload(self, head: bytes, body: Sequence[bytes | memoryview]) -> None:
+    async def _upload(
+        self, head: bytes, body: RequestBody, head_scope: trio.CancelScope, patience: float
+    ) -> None:
         try:
-            for piece in (head, *body):
-                await self._stream.send_all(piece)
+            await self._stream.send_all(head)
+            await send_body(body, self._stream.send_all)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             return  # reading will tell; `_uploading` stays set, so the connection is not used again
+        except BodyStalled:
+            self.close()
+            return
         self._uploading = False
+        head_scope.deadline = trio.current_time() + patience
 
     async def _receive(self, *, cut_off: bool = False) -> bytes | bytearray:
         try:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from math import inf
 
 import attrs
@@ -11,7 +12,7 @@ import trio
 from hypercorn.typing import ASGISendCallable, ASGISendEvent
 
 from swapcli.config import Configuration, ModelConfig
-from swapcore import ModelId, Overloaded, SwapcoreError, Waiting
+from swapcore import Endpoint, ModelId, Overloaded, ProcState, SwapcoreError, Waiting
 
 from .bookings import Booking
 from .call import Call, Sending
@@ -20,6 +21,7 @@ from .error_answers import (
     ErrorAnswer,
     bad_head,
     declined,
+    not_loaded,
     of_failure,
     upstream_died,
     upstream_too_slow,
@@ -64,12 +66,14 @@ class LocalRequests:
         Cancellation: the place in the queue is given up, and the connection to the process closed.
         """
         exchange, config = call.exchange, self._models[model]
+        if self._ignores(model, call) and self._fleet.state_of(model) is not ProcState.READY:
+            return not_loaded(model, "ignored websocket requests cannot start it")
         request = UpstreamRequest(
             method=exchange.method,
             path=call.path,
             query=sending.query,
             headers=call.headers,
-            body=sending.body,
+            body=exchange.websocket() if exchange.may_upgrade else sending.body,
             client_host=exchange.client_host,
             timeouts=UpstreamTimeouts(
                 connect=config.timeouts.connect or inf, response_head=config.timeouts.response_header or inf
@@ -80,7 +84,8 @@ class LocalRequests:
         loading = call.loading if config.send_loading_state else None
 
         def waits(place: Waiting) -> None:
-            call.recording.waits(place)
+            if call.recording is not None:
+                call.recording.waits(place)
             if loading is not None:
                 loading.begin(model, place)
 
@@ -89,10 +94,9 @@ class LocalRequests:
             booking.release()  # no checkpoint until the supervisor counts it
             patience = max(0.0, call.give_up_at - trio.current_time())
             try:
-                async with self._fleet.lease(
-                    model, priority=call.priority, give_up_after=patience, on_wait=waits
-                ) as endpoint:
-                    call.recording.granted(self._priorities.get(model, 0))
+                async with self._held(model, call, patience, waits) as endpoint:
+                    if call.recording is not None:
+                        call.recording.granted(self._priorities.get(model, 0))
                     if loading is not None:
                         await loading.end(is_ready=True)
                     ending = await relay(
@@ -110,7 +114,7 @@ class LocalRequests:
                 # It crashed, or was gone before we came. The next lease starts it again, so try once more;
                 # as long as its end is not noticed, that lease may lead to the same dead process.
                 now = trio.current_time()
-                if now >= give_up_at or (gone.was_sent and was_replayed):
+                if now >= give_up_at or request.is_spent or (gone.was_sent and was_replayed):
                     return upstream_died(model, str(gone))
                 give_up_at = min(give_up_at, now + _RECONNECT_FOR)
                 was_replayed = was_replayed or gone.was_sent
@@ -128,6 +132,17 @@ class LocalRequests:
                     await loading.end(is_ready=False)
                 return self._refusal(model, error)
             await trio.sleep(_RECONNECT_PAUSE)
+
+    def _held(
+        self, model: ModelId, call: Call, patience: float, waits: Callable[[Waiting], None]
+    ) -> AbstractAsyncContextManager[Endpoint, bool | None]:
+        """The model's process for the length of a block; a websocket that is ignored holds nothing."""
+        if self._ignores(model, call):
+            return nullcontext(Endpoint(self._models[model].proxy))
+        return self._fleet.lease(model, priority=call.priority, give_up_after=patience, on_wait=waits)
+
+    def _ignores(self, model: ModelId, call: Call) -> bool:
+        return call.exchange.may_upgrade and self._models[model].compat.ignore_websockets
 
     def _watched_send(self, model: ModelId, send: ASGISendCallable) -> ASGISendCallable:
         """The client's side; where a silent model is to be noticed, what passes is a sign of life."""

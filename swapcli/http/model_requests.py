@@ -141,7 +141,8 @@ class ModelRequests:
         if selector is None:
             target = self._destinations.target(name)
             return NO_ROUTER if target is None else await self._send_to(target, call, asking)
-        call.recording.metadata["selector"] = name
+        if call.recording is not None:
+            call.recording.metadata["selector"] = name
         tried: list[Target] = []
         error = no_target(name)
         while (target := self._selectors.choose(name, tried)) is not None:
@@ -174,12 +175,10 @@ class ModelRequests:
     ) -> ErrorAnswer | None:
         match target.destination:
             case Local(model):
-                call.exchange.model = model
-                call.recording.goes_to(model, sending.body)
+                call.goes_to(model, sending)
                 return await self._local.serve(call, model, sending, booking)
             case Remote() as remote:
-                call.exchange.model = target.name
-                call.recording.goes_to(target.name, sending.body)
+                call.goes_to(target.name, sending)
                 return await self._peers.serve(call, remote, sending)
 
     def _wishes(self, exchange: Exchange) -> Wishes | ErrorAnswer:

@@ -53,7 +53,7 @@ class PeerRequests:
             path=call.path,
             query=sending.query,
             headers=peer_headers(call.headers, peer),
-            body=sending.body,
+            body=exchange.websocket() if exchange.may_upgrade else sending.body,
             client_host="",
             timeouts=UpstreamTimeouts(
                 connect=peer.timeouts.connect or inf, response_head=peer.timeouts.response_header or inf

@@ -90,7 +90,7 @@ async def relay(
                     nursery=nursery,
                 )
             except UpstreamGone:
-                if not connection.is_reused:
+                if not connection.is_reused or request.is_spent:
                     raise
                 fresh = True
             else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 from typing import TypeAlias
 from urllib.parse import quote, unquote
 
@@ -25,6 +26,8 @@ class Route:
     """Name of the view in `pages.Pages` that answers; empty: the model that the request names."""
     live: str = ""
     """Name of the method of `live_answers.LiveAnswers` that answers."""
+    passthrough: str = ""
+    """``upstream`` or ``comfyui``: the path names the model, and everything is passed on as it is."""
     text: bytes | None = None
     """The whole answer, for what must work before, and without, anything else."""
     needs_key: bool = True
@@ -33,7 +36,7 @@ class Route:
     @property
     def is_ours(self) -> bool:
         """This server answers it itself."""
-        return bool(self.page) or bool(self.live) or self.text is not None
+        return bool(self.page or self.live or self.passthrough) or self.text is not None
 
     @property
     def prefix(self) -> str:
@@ -62,6 +65,8 @@ class Route:
 
 _REST = "{rest...}"
 _ID = "{id}"
+ANY = "any"
+"""Every method but OPTIONS."""
 
 _POST_TO_MODEL = (
     "/v1/chat/completions",
@@ -102,6 +107,10 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/models", "models"),
     Route("GET", "/running", "running"),
     Route("GET", "/unload", "unload_by_get"),
+    Route(ANY, "/upstream", passthrough="upstream", needs_key=False),
+    Route(ANY, "/upstream/{rest...}", passthrough="upstream"),
+    Route(ANY, "/comfyui", passthrough="comfyui"),
+    Route(ANY, "/comfyui/{rest...}", passthrough="comfyui"),
     Route("GET", "/health", text=b"OK", needs_key=False),
     Route("GET", "/wol-health", text=b"OK", needs_key=False),
     Route("GET", "/", "root", needs_key=False),
@@ -136,6 +145,8 @@ class Found:
     route: Route
     rest: str = ""
     """What ``{rest...}``, or ``{id}``, stands for, percent-decoded."""
+    raw_rest: str = attrs.field(default="", eq=False)
+    """The same, as the client wrote it."""
 
 
 @attrs.frozen
@@ -156,11 +167,13 @@ class WrongMethod:
 @attrs.frozen
 class Redirect:
     location: str
+    status: int = 307
 
     @property
     def page(self) -> bytes:
         """The body for a person whose browser does not follow."""
-        return f'<a href="{html.escape(self.location)}">Temporary Redirect</a>.\n\n'.encode()
+        phrase = HTTPStatus(self.status).phrase
+        return f'<a href="{html.escape(self.location)}">{phrase}</a>.\n\n'.encode()
 
 
 _Methods: TypeAlias = dict[tuple[str, ...], dict[str, Route]]
@@ -206,10 +219,10 @@ class RouteTable:
             return _of_method(methods, method, "")
         for pattern, methods in self._with_id.items():
             if (id := _id_in(segments, pattern)) is not None:
-                return _of_method(methods, method, id)
+                return _of_method(methods, method, quote(id, safe=""))
         for length in range(len(segments) - 1, 0, -1):
             if (methods := self._open_ended.get(segments[:length])) is not None:
-                return _of_method(methods, method, unquote("/".join(encoded[length:])))
+                return _of_method(methods, method, "/".join(encoded[length:]))
         return NotFound()
 
 
@@ -218,9 +231,9 @@ _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _TO_CLEAN = re.compile(r"//|/\.\.?(/|$)")
 
 
-def _of_method(methods: Mapping[str, Route], method: str, rest: str) -> Found | WrongMethod:
-    if (route := methods.get(method)) is not None:
-        return Found(route, rest)
+def _of_method(methods: Mapping[str, Route], method: str, raw_rest: str) -> Found | WrongMethod:
+    if (route := methods.get(method) or methods.get(ANY)) is not None:
+        return Found(route, unquote(raw_rest), raw_rest)
     return WrongMethod(", ".join(sorted(methods)))
 
 

@@ -10,7 +10,7 @@ import attrs
 
 from swapcore import Endpoint
 
-from .body_filter import Pieces
+from .request_body import RequestBody, StreamedBody, WebsocketBytes
 
 HOP_BY_HOP = frozenset(
     {
@@ -53,7 +53,7 @@ class UpstreamTimeouts:
     """From the end of the request to the response's headers. A long answer in one piece may take for ever."""
 
 
-def _in_pieces(body: bytes | Pieces) -> Pieces:
+def _in_pieces(body: bytes | RequestBody) -> RequestBody:
     return (body,) if isinstance(body, bytes) else body
 
 
@@ -68,7 +68,7 @@ class UpstreamRequest:
     """Without its question mark."""
     headers: Iterable[tuple[bytes, bytes]]
     """As the client sent them, names in lower case."""
-    body: Pieces = attrs.field(converter=_in_pieces)
+    body: RequestBody = attrs.field(converter=_in_pieces)
     client_host: str
     """The other end of the client's connection; empty when unknown."""
     timeouts: UpstreamTimeouts = UpstreamTimeouts()
@@ -78,6 +78,11 @@ class UpstreamRequest:
     @property
     def has_no_response_body(self) -> bool:
         return self.method == "HEAD"
+
+    @property
+    def is_spent(self) -> bool:
+        """It cannot be sent again."""
+        return isinstance(self.body, StreamedBody) and self.body.is_spent
 
     def head_for(self, endpoint: Endpoint) -> bytes:
         """Return request line and headers, with the empty line that ends them.
@@ -107,9 +112,7 @@ class UpstreamRequest:
             lines.append(b"x-forwarded-for: %b\r\n" % b", ".join(forwarded_for))
         if wants_trailers:
             lines.append(b"te: trailers\r\n")
-        length = sum(map(len, self.body))
-        if length or self.method not in ("GET", "HEAD"):
-            lines.append(b"content-length: %d\r\n" % length)
+        lines += self._framing()
         head = b"%b %b HTTP/1.1\r\nhost: %b\r\n%b\r\n" % (
             self.method.encode("ascii"),
             self._target(endpoint),
@@ -120,6 +123,19 @@ class UpstreamRequest:
         if head.count(b"\n") != line_count or head.count(b"\r") != line_count or b"\0" in head:
             raise BadRequestHead("a header holds a line break or a NUL")
         return head
+
+    def _framing(self) -> list[bytes]:
+        match self.body:
+            case StreamedBody(length=length):
+                if length is None:
+                    return [b"transfer-encoding: chunked\r\n"]
+                return [b"content-length: %d\r\n" % length]
+            case WebsocketBytes():
+                return [b"connection: Upgrade\r\n", b"upgrade: websocket\r\n"]
+            case pieces:
+                length = sum(map(len, pieces))
+                has_body = length or self.method not in ("GET", "HEAD")
+                return [b"content-length: %d\r\n" % length] if has_body else []
 
     def _target(self, endpoint: Endpoint) -> bytes:
         path = endpoint.base_path.encode() + self.path
@@ -134,6 +150,8 @@ def response_headers(headers: Iterable[tuple[bytes, bytes]], status: int = 200) 
     lowered = [(name.lower(), name, value) for name, value in headers]
     named = _named_in_connection((lower, value) for lower, _, value in lowered)
     removed = HOP_BY_HOP | named
+    if status == 101:
+        removed -= {b"connection", b"upgrade"}
     if status == 204:  # there is nothing to measure, and RFC 9110 section 8.6 forbids to say so
         removed |= {b"content-length"}
     kept = [(name, value) for lower, name, value in lowered if lower not in removed]
