@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from ._listen import ListenAddress
 
 _DEFAULT_LISTEN = "127.0.0.1:8080"
-_NOT_YET = "--{} is a flag of llama-swap that swapcli does not have yet"
 
 
 class _InOrder(click.Group):
@@ -106,8 +105,24 @@ def swapcli() -> None:
     metavar="SECONDS",
     help="Between two looks at the files with --watch-config.",
 )
-@click.option("--tls-cert-file", hidden=True)
-@click.option("--tls-key-file", hidden=True)
+@click.option(
+    "--tls-cert-file", metavar="FILE", help="Speak TLS with this certificate (PEM, the whole chain)."
+)
+@click.option("--tls-key-file", metavar="FILE", help="Its key (PEM, without a passphrase).")
+@click.option(
+    "--max-body",
+    type=click.IntRange(min=1),
+    default=256,
+    show_default=True,
+    metavar="MIB",
+    help="Longest body of a request to a model, which is held in memory.",
+)
+@click.option(
+    "--max-connections",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Connections of clients at once.  [default: 10000, or what the system allows]",
+)
 @_version_option
 def serve(
     configs: Sequence[str],
@@ -117,6 +132,8 @@ def serve(
     watch_interval: float,
     tls_cert_file: str | None,
     tls_key_file: str | None,
+    max_body: int,
+    max_connections: int | None,
 ) -> None:
     """Serve the models of a configuration, starting and swapping them as requests come.
 
@@ -128,16 +145,26 @@ def serve(
         swapcli serve --config config.yaml
         swapcli serve --config config.yaml --listen :8080
     """
-    # Plain HTTP where TLS was asked for would be worse than no server.
-    for name, value in {"tls-cert-file": tls_cert_file, "tls-key-file": tls_key_file}.items():
-        if value:
-            raise click.UsageError(_NOT_YET.format(name))
+    certificate = None
+    if tls_cert_file and tls_key_file:
+        certificate = Path(tls_cert_file), Path(tls_key_file)
+    elif tls_cert_file or tls_key_file:
+        # Plain HTTP where TLS was asked for would be worse than no server.
+        raise click.UsageError("--tls-cert-file and --tls-key-file are of use together only")
     if len(configs) > 1:
         _warn(f"--config was given {len(configs)} times; the last one counts, {configs[-1]}")
     sources = tuple(Path(source) for source in (*configs[-1:], config_dir) if source)
     if not sources:
         raise Failure("no configuration: name one with --config FILE, or try `swapcli demo`")
-    _run(sources, listen, _announce_server, watch_every=watch_interval if watch_config else None)
+    _run(
+        sources,
+        listen,
+        _announce_server,
+        watch_every=watch_interval if watch_config else None,
+        certificate=certificate,
+        max_body=max_body * 1024 * 1024,
+        max_connections=max_connections,
+    )
 
 
 @swapcli.command(short_help="Try it: three tiny models, made on the spot.")
@@ -281,6 +308,9 @@ def _run(
     announce: Callable[[Sequence[str]], None],
     *,
     watch_every: float | None = None,
+    certificate: tuple[Path, Path] | None = None,
+    max_body: int | None = None,
+    max_connections: int | None = None,
 ) -> None:
     """Serve until told to stop, then end the command with the server's status."""
     with _extra_or_failure("serve"):
@@ -289,11 +319,18 @@ def _run(
         from ._serve import serve as serve_until_stopped
         from .activity.journal import StoreRefused
         from .config import ConfigurationError, render
+        from .http import CannotUseCertificate
     try:
         status = serve_until_stopped(
-            sources=sources, listen=listen, watch_every=watch_every, announce=announce
+            sources=sources,
+            listen=listen,
+            watch_every=watch_every,
+            announce=announce,
+            certificate=certificate,
+            max_body=max_body,
+            max_connections=max_connections,
         )
-    except CannotListen as error:
+    except (CannotListen, CannotUseCertificate) as error:
         raise Failure(str(error)) from error
     except StoreRefused as error:
         raise Failure(str(error)) from error

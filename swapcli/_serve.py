@@ -15,6 +15,7 @@ import trio
 
 from swapcore import ModelId, Supervisor, SwapPlanner, open_supervisor
 
+from ._descriptors import raise_descriptor_limit
 from ._listen import CannotListen, ListenAddress
 from ._preload import preload
 from ._recording import apply_to_recorder, open_recorder, open_store
@@ -44,6 +45,8 @@ from .http import (
     Live,
     LogNews,
     Measurements,
+    ServerLimits,
+    ServerTls,
     UpstreamPool,
     bind,
     create_app,
@@ -78,6 +81,9 @@ def serve(
     listen: ListenAddress,
     watch_every: float | None = None,
     announce: Callable[[Sequence[str]], None] | None = None,
+    certificate: tuple[Path, Path] | None = None,
+    max_body: int | None = None,
+    max_connections: int | None = None,
 ) -> int:
     """Serve the models of a configuration until told to stop; returns the exit status.
 
@@ -86,11 +92,17 @@ def serve(
       listen: not used where systemd hands over sockets.
       watch_every: seconds between looks at the sources for edits; ``None``: nobody looks.
       announce: called with the base URLs once requests are accepted.
+      certificate: PEM files of a certificate and its key, to speak TLS with; ``None``: plain HTTP.
+      max_body: bytes of the body of a request to a model.
+      max_connections: of clients at once.
     Raises:
       ConfigurationError: with every problem of the files.
       CannotListen: the address is taken, or not ours.
       StoreRefused: the file for the record of requests is not ours to write to.
+      CannotUseCertificate: see there.
     """
+    tls = None if certificate is None else ServerTls(*certificate)
+    limits = _limits(max_body, max_connections)
     sources = [source.absolute() for source in sources]
     first_look = look(sources)
     loaded = load(sources, environ=os.environ)
@@ -106,12 +118,35 @@ def serve(
         for problem in (*loaded.warnings, *_not_yet(loaded)):
             logger.warning("%s", problem)
         server = _Server(
-            sources, first_look, watch_every, loaded, planner, sockets, logs, database, systemd, announce
+            sources,
+            first_look,
+            watch_every,
+            loaded,
+            planner,
+            sockets,
+            logs,
+            database,
+            systemd,
+            announce,
+            tls,
+            limits,
         )
         trio.run(server.run)
     finally:
         logs.close()
     return 0
+
+
+def _limits(max_body: int | None, max_connections: int | None) -> ServerLimits:
+    """The limits on clients; what is not given is as good as the process' own limits allow."""
+    limits = ServerLimits()
+    # A request needs a descriptor towards the model, too, and the models' pipes need some.
+    connections = min(limits.connections, max(16, raise_descriptor_limit() // 2 - 64))
+    return attrs.evolve(
+        limits,
+        model_body_size=limits.model_body_size if max_body is None else max_body,
+        connections=connections if max_connections is None else max_connections,
+    )
 
 
 def _sockets_of(systemd: Systemd) -> Sequence[socket.socket]:
@@ -143,6 +178,8 @@ class _Server:
     _database: ActivityDatabase
     _systemd: Systemd
     _announce: Callable[[Sequence[str]], None] | None
+    _tls: ServerTls | None
+    _limits: ServerLimits
     _pool: UpstreamPool = attrs.field(factory=UpstreamPool, init=False)
     _reloads: Reloads = attrs.field(factory=Reloads, init=False)
     _hub: EventHub = attrs.field(factory=EventHub, init=False)
@@ -176,6 +213,7 @@ class _Server:
         self._logs.on_write = LogNews(hub)
         state = CurrentState(hub, supervisor, config, active_profile=lambda: self._profile.name)
         self._profile.subscribe(state.profile_changed)
+        tls = None if self._tls is None else self._tls.context
         live = Live(self._logs, state, drain.stop)
         measured = Measurements.of(config.performance, lines_dropped=self._logs.count_dropped)
         async with (
@@ -188,6 +226,7 @@ class _Server:
                 supervisor,
                 config,
                 self._pool,
+                limits=self._limits,
                 reloads=self._reloads,
                 live=live,
                 history=history,
@@ -198,7 +237,9 @@ class _Server:
             nursery.start_soon(tell, events, (state.take, history.take, measured.metrics.take))
 
             async def serve_to_the_end(*, task_status: trio.TaskStatus[None]) -> None:
-                await serve_http(app, self._sockets, drain=drain, task_status=task_status)
+                await serve_http(
+                    app, self._sockets, drain=drain, limits=self._limits, tls=tls, task_status=task_status
+                )
                 nursery.cancel_scope.cancel()
 
             await nursery.start(serve_to_the_end)
@@ -207,7 +248,7 @@ class _Server:
                 measured.use,
                 partial(apply_to_recorder, recorder),
             ]
-            urls = [url_of(sock) for sock in self._sockets]
+            urls = [url_of(sock, "http" if tls is None else "https") for sock in self._sockets]
             logger.info("listening on %s", ", ".join(urls))
             self._systemd.ready(f"listening on {', '.join(urls)}")
             if self._announce is not None:
@@ -225,6 +266,10 @@ class _Server:
             with trio.move_on_after(DRAIN_SECONDS):
                 await shutdown.hurried.wait()
             drain.cut.set()
+
+    def _renew_certificate(self) -> None:
+        if self._tls is not None:
+            self._tls.renew()
 
     async def _follow_edits(self, supervisor: Supervisor, app: Front, followers: Sequence[Follower]) -> None:
         """Preload, watch the sources and reload, until cancelled."""
@@ -252,6 +297,7 @@ class _Server:
                     partial(_apply_to_logs, self._logs),
                     lambda config: self._profile.keep_if_in(config.profiles),
                     *followers,
+                    lambda _: self._renew_certificate(),
                 ],
                 want=lambda models: nursery.start_soon(preload, supervisor, models),
                 more_warnings=_not_yet,

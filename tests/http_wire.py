@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -182,14 +183,18 @@ class Server:
 
 
 @asynccontextmanager
-async def serving(app: ASGIFramework, limits: ServerLimits | None = None) -> AsyncGenerator[Server]:
+async def serving(
+    app: ASGIFramework, limits: ServerLimits | None = None, tls: ssl.SSLContext | None = None
+) -> AsyncGenerator[Server]:
     """Serve ``app`` on a free port for the length of the block."""
     sock = socket.create_server(("127.0.0.1", 0), backlog=512)
     sock.setblocking(False)
     server = Server(sock.getsockname()[1], Drain())
     async with trio.open_nursery() as nursery:
         await nursery.start(
-            partial(serve_http, app, [sock], drain=server.drain, limits=limits or ServerLimits(cut=1.0))
+            partial(
+                serve_http, app, [sock], drain=server.drain, limits=limits or ServerLimits(cut=1.0), tls=tls
+            )
         )
         try:
             yield server
@@ -431,7 +436,10 @@ JSON = "Content-Type: application/json"
 
 @asynccontextmanager
 async def rig(
-    *endpoints: Endpoint, config: Configuration | None = None, limits: ServerLimits | None = None
+    *endpoints: Endpoint,
+    config: Configuration | None = None,
+    limits: ServerLimits | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> AsyncGenerator[Rig]:
     """Serve one model for each endpoint, called ``m``, ``m2``, …; or those of ``config``."""
     if config is None:
@@ -441,7 +449,7 @@ async def rig(
     fleet = StubFleet(dict(zip(config.models, endpoints, strict=False)))
     live, measured = Live.of_nothing(fleet, config), Measurements.of(config.performance)
     app = create_app(fleet, config, pool, live=live, measurements=measured, limits=limits or ServerLimits())
-    async with serving(app, limits) as server:
+    async with serving(app, limits, tls) as server:
         try:
             yield Rig(server, pool, fleet, live, measured)
         finally:

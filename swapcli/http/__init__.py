@@ -14,4 +14,5 @@ from .live_answers import Live as Live
 from .measurements import Measurements as Measurements
 from .routes import ROUTES as ROUTES, Route as Route
 from .server_limits import ServerLimits as ServerLimits
+from .server_tls import CannotUseCertificate as CannotUseCertificate, ServerTls as ServerTls
 from .upstream_pool import UpstreamPool as UpstreamPool

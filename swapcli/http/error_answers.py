@@ -144,6 +144,9 @@ TOO_MANY_REQUESTS = ErrorAnswer(
     429, "Too many requests", "concurrency_limit", retry_after=1, always_json=True
 )
 CANCELLED = ErrorAnswer(503, "the request was cancelled", "cancelled", may_retry=False)
+TOO_MANY_CONNECTIONS = ErrorAnswer(
+    503, "too many connections, and none of them is idle", "too_many_connections", retry_after=1
+)
 UNAUTHORIZED = ErrorAnswer(401, "unauthorized: invalid or missing API key")
 BODY_TOO_SLOW = ErrorAnswer(408, "the request body stopped arriving", "body_too_slow")
 

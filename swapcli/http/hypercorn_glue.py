@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from functools import partial
 from math import inf
 from typing import Any, cast
@@ -30,10 +31,13 @@ from hypercorn.typing import ASGIFramework, ConnectionState, LifespanState
 from hypercorn.utils import parse_socket_addr, wrap_app
 
 from .client_protocols import ClientProtocol
+from .error_answers import TOO_MANY_CONNECTIONS
 from .guarded_app import FINAL_SEND_BOUND, guarded
 from .server_limits import ServerLimits, hypercorn_config, server_log
 
 _DEFAULT_LIMITS = ServerLimits()
+_TURN_AWAY_SECONDS = 1.0
+_DISCARDED = 65536
 
 
 @attrs.define(eq=False)
@@ -72,6 +76,9 @@ async def serve_http(
     lifespan = Lifespan(wrapped, config, state)
 
     async def accept(stream: trio.SocketStream | trio.SSLStream[trio.SocketStream]) -> None:
+        if len(connections) >= limits.connections and not _make_room(connections):
+            await _turn_away(stream)
+            return
         connection = GuardedConnection(wrapped, config, context, state, cast("Any", stream))
         connections.add(connection)
         try:
@@ -108,12 +115,40 @@ async def serve_http(
         lifespan_nursery.cancel_scope.cancel()
 
 
+def _make_room(connections: Iterable[GuardedConnection]) -> bool:
+    """Close the connection that has been idle for longest; false when none is."""
+    idle = [connection for connection in connections if connection.idle_since < inf]
+    if not idle:
+        return False
+    min(idle, key=lambda connection: connection.idle_since).close_now()
+    return True
+
+
+async def _turn_away(stream: trio.SocketStream | trio.SSLStream[trio.SocketStream]) -> None:
+    """Say why, where that needs no handshake."""
+    with trio.move_on_after(_TURN_AWAY_SECONDS), suppress(trio.BrokenResourceError):
+        if isinstance(stream, trio.SocketStream):
+            headers, body = TOO_MANY_CONNECTIONS.render("")
+            lines = [b"%b: %b" % header for header in headers]
+            lines += [b"Content-Length: %d" % len(body), b"Connection: close", b"", body]
+            await stream.send_all(b"\r\n".join([b"HTTP/1.1 503 Service Unavailable", *lines]))
+            await stream.send_eof()
+            while await stream.receive_some(_DISCARDED):  # else its request would make this a reset
+                pass
+    await trio.aclose_forcefully(stream)
+
+
 class GuardedConnection(TCPServer):
     """One client's connection, whose end, however it comes, is nobody else's business."""
 
-    async def run(self) -> None:
+    _is_closed = False
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
         self._idle_timer = IdleTimer(self, self.config.keep_alive_timeout)
         self.idle_task = cast("TrioSingleTask", self._idle_timer)
+
+    async def run(self) -> None:
         try:
             await self._serve()
         except* Exception as group:
@@ -196,12 +231,18 @@ class GuardedConnection(TCPServer):
             for buffer in tuple(protocol.stream_buffers.values()):
                 await buffer.close()  # nothing will empty it any more; whoever waits for that may stop
 
+    @property
+    def idle_since(self) -> float:
+        """On trio's clock; infinity while it is busy, or being closed."""
+        return inf if self._is_closed else self._idle_timer.idle_since
+
     async def close_idle(self) -> None:
         with trio.move_on_after(FINAL_SEND_BOUND, shield=True):
             await self._initiate_server_close()
 
     def close_now(self) -> None:
         """Close the socket under every task that uses it; they notice at once."""
+        self._is_closed = True
         self._socket.close()
 
 
@@ -215,25 +256,26 @@ class IdleTimer:
     _connection: GuardedConnection
     _timeout: float
     _scope: trio.CancelScope | None = attrs.field(default=None, init=False)
-    _idle: bool = attrs.field(default=False, init=False)
+    idle_since: float = attrs.field(default=inf, init=False)
+    """On trio's clock; infinity while it is busy."""
 
     async def restart(self, task_group: TaskGroup, _: object) -> None:
         """The connection is idle from now on."""
-        self._idle = True
+        self.idle_since = trio.current_time()
         if self._scope is None:
             self._scope = trio.CancelScope()
             task_group.spawn(self._watch, self._scope)
-        self._scope.deadline = trio.current_time() + self._timeout
+        self._scope.deadline = self.idle_since + self._timeout
 
     async def stop(self) -> None:
         """The connection is busy."""
-        self._idle = False
+        self.idle_since = inf
         if self._scope is not None:
             self._scope.deadline = inf
 
     def end(self) -> None:
         """There is nothing left to close."""
-        self._idle = False
+        self.idle_since = inf
         if self._scope is not None:
             self._scope.cancel()
 
@@ -241,7 +283,7 @@ class IdleTimer:
         with scope:
             await self._connection.context.terminated.wait()
         self._scope = None
-        if self._idle:  # a busy connection closes by itself after its answer, once the server stops
+        if self.idle_since < inf:  # a busy one closes by itself after its answer, once the server stops
             await self._connection.close_idle()
 
 

@@ -36,8 +36,10 @@ class ServerLimits:
     """How long the next piece of a request's body may take to arrive."""
     http2_streams: int = 1000
     """Requests at once on one HTTP/2 connection; the usual 100 would make a busy agent wait for itself."""
-    websocket_message: int = 64 * MIB
-    """One websocket message; previews of images and video travel in them."""
+    connections: int = 10_000
+    """At once. One more ends the one that has been idle for longest; if none is idle, it gets 503."""
+    tls_handshake: float = 10.0
+    """How long a client may take for it."""
     cut: float = 5.0
     """What a connection gets to notice that its socket was closed, before its tasks are cancelled."""
 
@@ -50,7 +52,7 @@ def hypercorn_config(limits: ServerLimits) -> Config:
     config.h11_max_incomplete_size = limits.head_size
     config.h2_max_header_list_size = limits.head_size
     config.h2_max_concurrent_streams = limits.http2_streams
-    config.websocket_max_message_size = limits.websocket_message
+    config.ssl_handshake_timeout = limits.tls_handshake
     # Ten pieces of 64 KiB wait for a request that is slow to read its body; then the client has to wait.
     config.max_app_queue_size = 10
     # A stream may pause for as long as a model thinks. Silence is bounded where something is waited for.

@@ -11,38 +11,15 @@ from pathlib import Path
 import pytest
 import trio
 from http_wire import plain, rig
+from localhost_certificate import write_certificate
 
 from swapcore import Endpoint
-
-# Made for this test, for localhost and 127.0.0.1; good for nothing else.
-KEY = """\
------BEGIN PRIVATE KEY-----
-MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgu8i+NzMdPHNzRhgn
-+Tr7NqTg54WRLIcVclbyUibnacShRANCAASM419MgQ0B6WxtyRNKoNaEggQt+/g3
-Mghe8yghhvtP7BIvH8JSVikUR79+K+CtbSfc/nuLWHXf8UPHNzhb7ZnM
------END PRIVATE KEY-----
-"""
-CERTIFICATE = """\
------BEGIN CERTIFICATE-----
-MIIBmzCCAUGgAwIBAgIUT7ZznmqVgskgq5zQqHo+kgjX+nEwCgYIKoZIzj0EAwIw
-FDESMBAGA1UEAwwJbG9jYWxob3N0MCAXDTI2MTEyMTExNDMwMFoYDzIxMjYxMDI4
-MTE0MzAwWjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjO
-PQMBBwNCAASM419MgQ0B6WxtyRNKoNaEggQt+/g3Mghe8yghhvtP7BIvH8JSVikU
-R79+K+CtbSfc/nuLWHXf8UPHNzhb7ZnMo28wbTAdBgNVHQ4EFgQU/e9OVvc+i4Bx
-AOBJxHoT0huT+jMwHwYDVR0jBBgwFoAU/e9OVvc+i4BxAOBJxHoT0huT+jMwDwYD
-VR0TAQH/BAUwAwEB/zAaBgNVHREEEzARgglsb2NhbGhvc3SHBH8AAAEwCgYIKoZI
-zj0EAwIDSAAwRQIgF44OgyUw/QWexNmzpYcqiI1sOIeltKMpVs0ZCyM5IQMCIQCC
-FDY6ju77GnZfc5kbHGBI9H4C1HKr3ukIFTQ+W0g5LA==
------END CERTIFICATE-----
-"""
 
 
 @asynccontextmanager
 async def tls_upstream(folder: Path) -> AsyncGenerator[tuple[Endpoint, Path]]:
     """Answer every request on https; gives the endpoint, and the file of its certificate."""
-    key, certificate = folder / "key.pem", folder / "certificate.pem"
-    key.write_text(KEY)
-    certificate.write_text(CERTIFICATE)
+    certificate, key = write_certificate(folder)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate, key)
 

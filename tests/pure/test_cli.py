@@ -45,6 +45,8 @@ class Served:
     sources: Sequence[Path] = ()
     listen: ListenAddress | None = None
     watch_every: float | None = None
+    certificate: tuple[Path, Path] | None = None
+    limits: tuple[int | None, int | None] = (None, None)
     error: Exception | None = None
     status: int = 0
 
@@ -55,8 +57,12 @@ class Served:
         listen: ListenAddress,
         watch_every: float | None = None,
         announce: Callable[[Sequence[str]], None] | None = None,
+        certificate: tuple[Path, Path] | None = None,
+        max_body: int | None = None,
+        max_connections: int | None = None,
     ) -> int:
         self.sources, self.listen, self.watch_every = sources, listen, watch_every
+        self.certificate, self.limits = certificate, (max_body, max_connections)
         if self.error is not None:
             raise self.error
         if announce is not None:
@@ -157,8 +163,9 @@ def test_without_a_configuration_it_names_the_ways_to_one(served: Served, argume
         (("-config",), "--config"),
         (("-config", "x", "more"), "more"),
         (("-config", "x", "-watch-config=maybe"), "--watch-config"),
-        (("-config", "x", "-tls-cert-file", "c"), "--tls-cert-file"),
-        (("-config", "x", "-tls-key-file=k"), "--tls-key-file"),
+        (("-config", "x", "-tls-cert-file", "c"), "--tls-key-file"),
+        (("-config", "x", "-tls-key-file=k"), "--tls-cert-file"),
+        (("-config", "x", "--max-body", "0"), "--max-body"),
     ],
 )
 def test_wrong_usage_is_named_and_nothing_is_served(
@@ -169,6 +176,15 @@ def test_wrong_usage_is_named_and_nothing_is_served(
     assert result.stdout == ""
     assert named in result.stderr.partition("Error: ")[2]
     assert served.listen is None
+
+
+def test_tls_and_limits_of_clients(served: Served) -> None:
+    assert _cli("serve", "-config", "x", "-tls-cert-file=c", "-tls-key-file", "k").output == ""
+    assert served.certificate == (Path("c"), Path("k"))
+    assert served.limits == (256 * 1024 * 1024, None)
+    assert _cli("serve", "-config", "x", "--max-body", "1", "--max-connections", "7").output == ""
+    assert served.certificate is None
+    assert served.limits == (1024 * 1024, 7)
 
 
 @pytest.mark.parametrize(
