@@ -45,6 +45,7 @@ from .http import (
     Live,
     LogNews,
     Measurements,
+    ProxyEnvironment,
     ServerLimits,
     ServerTls,
     UpstreamPool,
@@ -62,12 +63,7 @@ logger = logging.getLogger("swapcli")
 Follower: TypeAlias = Callable[[Configuration], None]
 """Is told of each configuration that is put in force."""
 
-NOT_YET = (
-    "models.*.timeouts.expectContinue",
-    "models.*.timeouts.idleConn",
-    "models.*.timeouts.keepalive",
-    "models.*.timeouts.tlsHandshake",
-)
+NOT_YET: tuple[str, ...] = ()
 """Keys that load and are checked, and that this server does not act on yet. Each one in use is a warning."""
 
 
@@ -137,6 +133,10 @@ def serve(
     return 0
 
 
+def _open_pool() -> UpstreamPool:
+    return UpstreamPool(proxies=ProxyEnvironment.of(os.environ))
+
+
 def _limits(max_body: int | None, max_connections: int | None) -> ServerLimits:
     """The limits on clients; what is not given is as good as the process' own limits allow."""
     limits = ServerLimits()
@@ -180,7 +180,7 @@ class _Server:
     _announce: Callable[[Sequence[str]], None] | None
     _tls: ServerTls | None
     _limits: ServerLimits
-    _pool: UpstreamPool = attrs.field(factory=UpstreamPool, init=False)
+    _pool: UpstreamPool = attrs.field(factory=_open_pool, init=False)
     _reloads: Reloads = attrs.field(factory=Reloads, init=False)
     _hub: EventHub = attrs.field(factory=EventHub, init=False)
     _profile: ActiveProfile = attrs.field(factory=ActiveProfile, init=False)

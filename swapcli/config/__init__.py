@@ -19,6 +19,7 @@ from ._model import (
     ModelConfig as ModelConfig,
     PeerConfig as PeerConfig,
     PeerTimeouts as PeerTimeouts,
+    Timeouts as Timeouts,
 )
 from ._planner import (
     import_planner as import_planner,

@@ -6,6 +6,7 @@ from .event_hub import EventHub as EventHub
 from .event_messages import ActivityRecorded as ActivityRecorded, ConfigReload as ConfigReload
 from .fleet_history import FleetHistory as FleetHistory
 from .fleet_news import tell as tell
+from .forward_proxy import ProxyEnvironment as ProxyEnvironment
 from .front import Front as Front, create_app as create_app
 from .hypercorn_glue import Drain as Drain, serve_http as serve_http
 from .inflight_news import InflightNews as InflightNews

@@ -30,7 +30,7 @@ from .fleet import Fleet
 from .http1_upstream import UpstreamBroken, UpstreamGone, UpstreamStopped, UpstreamTooSlow
 from .relay import UpstreamDeclined, relay
 from .upstream_pool import UpstreamPool
-from .upstream_request import BadRequestHead, UpstreamRequest, UpstreamTimeouts
+from .upstream_request import BadRequestHead, UpstreamRequest, upstream_timeouts
 
 log = logging.getLogger("swapcli.http")
 
@@ -75,9 +75,7 @@ class LocalRequests:
             headers=call.headers,
             body=exchange.websocket() if exchange.may_upgrade else sending.body,
             client_host=exchange.client_host,
-            timeouts=UpstreamTimeouts(
-                connect=config.timeouts.connect or inf, response_head=config.timeouts.response_header or inf
-            ),
+            timeouts=upstream_timeouts(config.timeouts),
             # A key that opens this door is not for the process behind it.
             strip_credentials=self._has_keys and not config.pass_credentials,
         )

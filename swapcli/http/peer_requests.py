@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Mapping
-from math import inf
 
 import attrs
 
@@ -19,7 +18,7 @@ from .http1_upstream import UpstreamBroken, UpstreamGone, UpstreamStopped, Upstr
 from .peer_headers import peer_headers
 from .relay import UpstreamDeclined, relay
 from .upstream_pool import UpstreamPool
-from .upstream_request import BadRequestHead, UpstreamRequest, UpstreamTimeouts
+from .upstream_request import BadRequestHead, UpstreamRequest, upstream_timeouts
 
 log = logging.getLogger("swapcli.http")
 
@@ -55,9 +54,7 @@ class PeerRequests:
             headers=peer_headers(call.headers, peer),
             body=exchange.websocket() if exchange.may_upgrade else sending.body,
             client_host="",
-            timeouts=UpstreamTimeouts(
-                connect=peer.timeouts.connect or inf, response_head=peer.timeouts.response_header or inf
-            ),
+            timeouts=upstream_timeouts(peer.timeouts),
         )
         try:
             ending = await relay(

@@ -76,10 +76,10 @@ async def relay(
         left unfinished then.
     Cancellation: closes the connection to the upstream at once, which makes it stop working on the request.
     """
-    head = request.head_for(endpoint)
+    head = request.head_for(endpoint, pool.proxies.proxy_for(endpoint))
     fresh = False
     while True:
-        connection = await pool.acquire(endpoint, connect_timeout=request.timeouts.connect, fresh=fresh)
+        connection = await pool.acquire(endpoint, request.timeouts, fresh=fresh)
         try:
             try:
                 response = await connection.request(
@@ -98,7 +98,7 @@ async def relay(
                     raise UpstreamDeclined(response.status)
                 return await _pass_on(response, connection, send, with_trailers)
         finally:
-            pool.release(endpoint, connection)
+            pool.release(endpoint, connection, request.timeouts)
 
 
 async def _pass_on(

@@ -11,11 +11,15 @@ import trio
 
 from swapcore import Closed, Endpoint, ModelError, ModelId, SwapcoreError
 
+from .forward_proxy import ProxyEnvironment
 from .http1_upstream import UpstreamConnection, UpstreamGone, UpstreamStopped
+from .upstream_connect import open_connection
+from .upstream_request import UpstreamTimeouts
+
+_USUAL_TIMEOUTS = UpstreamTimeouts()
+_NO_PROXIES = ProxyEnvironment({}, ())
 
 log = logging.getLogger("swapcli.http")
-
-_LOCALHOST = ("127.0.0.1", "::1")
 
 
 @attrs.frozen
@@ -45,8 +49,8 @@ class UpstreamPool:
 
     max_idle: int = 32
     """Kept for each endpoint. An idle connection holds a thread in some servers, so not without bound."""
-    idle_timeout: float = 90.0
-    """Older ones are closed when the endpoint is used next."""
+    proxies: ProxyEnvironment = _NO_PROXIES
+    """What leads to endpoints that are not on this machine."""
     _endpoints: defaultdict[Endpoint, _Connections] = attrs.field(
         factory=lambda: defaultdict[Endpoint, _Connections](_Connections), init=False
     )
@@ -57,12 +61,12 @@ class UpstreamPool:
         return f"<UpstreamPool: {counts.idle} idle, {counts.busy} busy>"
 
     async def acquire(
-        self, endpoint: Endpoint, *, connect_timeout: float, fresh: bool = False
+        self, endpoint: Endpoint, timeouts: UpstreamTimeouts = _USUAL_TIMEOUTS, *, fresh: bool = False
     ) -> UpstreamConnection:
         """Return a connection for one request; give it back with `release`, always.
 
         Args:
-          connect_timeout: seconds, of one attempt, name lookup and TLS included.
+          timeouts: of one attempt to connect, and for how long it may have been idle.
           fresh: not one that was used before.
         Raises:
           UpstreamGone: nobody answers at the endpoint.
@@ -72,20 +76,29 @@ class UpstreamPool:
         connections = self._endpoints[endpoint]
         while connections.idle and not fresh:
             connection = connections.idle.pop()
-            if connection.looks_alive:
+            is_young = connection.idle_since >= trio.current_time() - timeouts.idle
+            if is_young and connection.looks_alive:
                 connections.busy.add(connection)
                 return connection
             connection.close()
         generation = connections.generation
-        connection = await self._connect(endpoint, connect_timeout)
+        connection = await self._connect(endpoint, timeouts)
         if connections.generation != generation:
             connection.close()
             raise UpstreamStopped(connections.closed_why)
         connections.busy.add(connection)
         return connection
 
-    def release(self, endpoint: Endpoint, connection: UpstreamConnection) -> None:
-        """Take a connection back, whatever became of it: to be used again, or closed."""
+    def release(
+        self,
+        endpoint: Endpoint,
+        connection: UpstreamConnection,
+        timeouts: UpstreamTimeouts = _USUAL_TIMEOUTS,
+    ) -> None:
+        """Take a connection back, whatever became of it: to be used again, or closed.
+
+        Those of the endpoint that have been idle for longer than ``timeouts`` says are closed, too.
+        """
         connections = self._endpoints[endpoint]
         connections.busy.discard(connection)
         if not connection.finish():
@@ -93,7 +106,7 @@ class UpstreamPool:
             return
         connection.idle_since = trio.current_time()
         connections.idle.append(connection)
-        oldest = connection.idle_since - self.idle_timeout
+        oldest = connection.idle_since - timeouts.idle
         while connections.idle[0].idle_since < oldest or len(connections.idle) > self.max_idle:
             connections.idle.pop(0).close()
 
@@ -125,28 +138,21 @@ class UpstreamPool:
         every = self._endpoints.values()
         return PoolStatistics(sum(len(each.idle) for each in every), sum(len(each.busy) for each in every))
 
-    async def _connect(self, endpoint: Endpoint, patience: float) -> UpstreamConnection:
-        why: object = f"no connection within {patience:g} s"
-        with trio.move_on_after(patience):
+    async def _connect(self, endpoint: Endpoint, timeouts: UpstreamTimeouts) -> UpstreamConnection:
+        why: object = f"no connection within {timeouts.connect:g} s"
+        tls = None
+        if endpoint.scheme == "https":
+            tls = self._tls = self._tls or ssl.create_default_context()
+        with trio.move_on_after(timeouts.connect):
             try:
-                stream = await _open_tcp_stream(endpoint.host, endpoint.port)
-                return await self._wrapped(stream, endpoint)
+                return UpstreamConnection(
+                    *await open_connection(endpoint, self.proxies.proxy_for(endpoint), tls, timeouts)
+                )
             except (OSError, trio.BrokenResourceError) as error:
                 why = _root_of(error)
+            except trio.TooSlowError:
+                why = f"no TLS handshake within {timeouts.tls_handshake:g} s"
         raise UpstreamGone(f"cannot connect to {endpoint.url}: {why}", was_sent=False)
-
-    async def _wrapped(self, stream: trio.SocketStream, endpoint: Endpoint) -> UpstreamConnection:
-        if endpoint.scheme != "https":
-            return UpstreamConnection(stream, stream.socket)
-        if self._tls is None:
-            self._tls = ssl.create_default_context()
-        secured = trio.SSLStream(stream, self._tls, server_hostname=endpoint.host, https_compatible=True)
-        try:
-            await secured.do_handshake()
-        except BaseException:
-            stream.socket.close()
-            raise
-        return UpstreamConnection(secured, stream.socket)
 
 
 def _root_of(error: BaseException) -> BaseException:
@@ -156,17 +162,3 @@ def _root_of(error: BaseException) -> BaseException:
     ) is not None:
         error = inner
     return error
-
-
-async def _open_tcp_stream(host: str, port: int) -> trio.SocketStream:
-    if host != "localhost":
-        return await trio.open_tcp_stream(host, port)
-    # Without asking anybody: the name may stand for one family only, and the server listen on the other.
-    error: OSError | None = None
-    for address in _LOCALHOST:
-        try:
-            return await trio.open_tcp_stream(address, port)
-        except OSError as refused:
-            error = error or refused
-    assert error is not None
-    raise error

@@ -8,8 +8,10 @@ from math import inf
 
 import attrs
 
+from swapcli.config import Timeouts
 from swapcore import Endpoint
 
+from .forward_proxy import Proxy
 from .request_body import RequestBody, StreamedBody, WebsocketBytes
 
 HOP_BY_HOP = frozenset(
@@ -34,6 +36,7 @@ _NOT_FORWARDED = HOP_BY_HOP | {
     b"x-forwarded-for",
 }
 _CREDENTIALS = frozenset({b"authorization", b"x-api-key"})
+_GO_KEEPALIVE = 15.0
 _USUAL_PORTS = {"http": 80, "https": 443}
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _TARGET = re.compile(rb"/[\x21-\x7e\x80-\xff]*")
@@ -49,12 +52,28 @@ class UpstreamTimeouts:
 
     connect: float = 30.0
     """One attempt, name lookup and TLS included."""
+    tls_handshake: float = 10.0
+    idle: float = 90.0
+    """For how long a connection is kept that nobody uses."""
+    keepalive: float = 30.0
+    """Between TCP's own probes; infinity: none."""
     response_head: float = inf
     """From the end of the request to the response's headers. A long answer in one piece may take for ever."""
 
 
 def _in_pieces(body: bytes | RequestBody) -> RequestBody:
     return (body,) if isinstance(body, bytes) else body
+
+
+def upstream_timeouts(timeouts: Timeouts) -> UpstreamTimeouts:
+    """Return what a configuration says: 0 is no limit there, but the system's usual interval for probes."""
+    return UpstreamTimeouts(
+        connect=timeouts.connect or inf,
+        tls_handshake=timeouts.tls_handshake or inf,
+        idle=timeouts.idle_conn or inf,
+        keepalive=inf if timeouts.keepalive < 0 else timeouts.keepalive or _GO_KEEPALIVE,
+        response_head=timeouts.response_header or inf,
+    )
 
 
 @attrs.frozen
@@ -84,9 +103,11 @@ class UpstreamRequest:
         """It cannot be sent again."""
         return isinstance(self.body, StreamedBody) and self.body.is_spent
 
-    def head_for(self, endpoint: Endpoint) -> bytes:
+    def head_for(self, endpoint: Endpoint, proxy: Proxy | None = None) -> bytes:
         """Return request line and headers, with the empty line that ends them.
 
+        Args:
+          proxy: it is told where to send what is not encrypted, and to encrypted ones it only connects.
         Raises:
           BadRequestHead: see there.
         """
@@ -113,10 +134,15 @@ class UpstreamRequest:
         if wants_trailers:
             lines.append(b"te: trailers\r\n")
         lines += self._framing()
+        origin = b""
+        if proxy is not None and endpoint.scheme == "http":
+            origin = b"http://" + authority(endpoint)
+            if proxy.authorization:
+                lines.append(b"proxy-authorization: %b\r\n" % proxy.authorization)
         head = b"%b %b HTTP/1.1\r\nhost: %b\r\n%b\r\n" % (
             self.method.encode("ascii"),
-            self._target(endpoint),
-            host or _authority(endpoint),
+            origin + self._target(endpoint),
+            host or authority(endpoint),
             b"".join(lines),
         )
         line_count = len(lines) + 3
@@ -173,8 +199,9 @@ def _named_in_connection(headers: Iterable[tuple[bytes, bytes]]) -> frozenset[by
     return frozenset(named)
 
 
-def _authority(endpoint: Endpoint) -> bytes:
+def authority(endpoint: Endpoint, *, always_with_port: bool = False) -> bytes:
+    """Return host and port, the scheme's own only where it is wanted."""
     host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
-    if endpoint.port != _USUAL_PORTS.get(endpoint.scheme):
+    if always_with_port or endpoint.port != _USUAL_PORTS.get(endpoint.scheme):
         host += f":{endpoint.port}"
     return host.encode("idna" if not host.isascii() else "ascii")

@@ -245,7 +245,7 @@ async def test_closing_an_endpoint_while_a_connection_to_it_is_made(monkeypatch:
 
         async def acquire() -> None:
             with pytest.raises(UpstreamStopped):
-                await pool.acquire(up.endpoint, connect_timeout=PATIENCE)
+                await pool.acquire(up.endpoint)
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(acquire)
