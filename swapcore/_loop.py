@@ -208,9 +208,11 @@ class Loop:
             raise Closed
 
     def _on_request(self, ticket: Ticket, now: float) -> None:
-        self._apply(self.scheduler.on_request(ticket, now))
         waiter = self.waiters.get(ticket)
-        if waiter is not None and waiter.on_wait is not None and not waiter.done.is_set():
+        if waiter is None:  # it left before this was read: nothing is to be stopped or started for it
+            return
+        self._apply(self.scheduler.on_request(ticket, now))
+        if waiter.on_wait is not None and not waiter.done.is_set():
             try:
                 waiter.on_wait()
             except BaseException as raised:

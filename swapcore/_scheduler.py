@@ -95,7 +95,7 @@ class Scheduler:
         return self._take_effects()
 
     def on_release(self, ticket: Ticket, now: float) -> Sequence[Effect]:
-        """The holder left, or gave up waiting. Exactly once for each ticket."""
+        """The holder left, or gave up waiting. Once for each ticket, whether it ever stood in line or not."""
         self._now = now
         run = ticket.run
         if run is None:
