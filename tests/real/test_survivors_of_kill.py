@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import socket
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import attrs
@@ -31,6 +33,23 @@ def guardian_of(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
+@contextmanager
+def frozen_later() -> Generator[Callable[[int], None]]:
+    """Give a function that stops a process as SIGSTOP does; it goes on after the block, however that ends."""
+    frozen = list[int]()
+
+    def freeze(pid: int) -> None:
+        os.kill(pid, signal.SIGSTOP)
+        frozen.append(pid)
+
+    try:
+        yield freeze
+    finally:
+        for pid in frozen:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+
+
 def specs(children: Children) -> list[ModelSpec]:
     return [attrs.evolve(children.spec(WAIT, unload_timeout=0.2), id=model) for model in (A, B)]
 
@@ -50,9 +69,8 @@ async def test_nothing_is_started_beside_it_and_all_goes_on_once_it_has_gone(chi
         await supervisor.load(A)
         await children.wait_alive(lambda pids: len(pids) == 1)
         (pid,) = children.alive()
-        guardian = guardian_of(pid)
-        os.kill(guardian, signal.SIGSTOP)
-        try:
+        with frozen_later() as freeze:
+            freeze(guardian_of(pid))
             started = trio.current_time()
             with pytest.raises(swapcore.StartFailed) as caught:
                 await supervisor.load(B)
@@ -64,8 +82,6 @@ async def test_nothing_is_started_beside_it_and_all_goes_on_once_it_has_gone(chi
             with pytest.raises(swapcore.StartFailed, match="in the way"), trio.fail_after(0.1):
                 await supervisor.load(B)
             assert (children.alive(), supervisor.state_of(A)) == ([pid], ProcState.STOPPING)
-        finally:
-            os.kill(guardian, signal.SIGCONT)
         await children.wait_alive(lambda pids: not pids, within=1)
         with trio.fail_after(2):
             await wait_stopped(supervisor, A)
@@ -77,12 +93,12 @@ async def test_it_does_not_hold_up_the_end_of_the_program(
 ) -> None:
     link = GuardianLink.spawn()
     monkeypatch.setattr(SubprocessLauncher, "_take_guard", lambda self, model: link)
-    with trio.fail_after(5):
-        async with swapcore.open_supervisor(specs(children)) as supervisor:
-            await supervisor.load(A)
-            os.kill(link._process.pid, signal.SIGSTOP)
-    assert len(children.alive()) == 1
-    os.kill(link._process.pid, signal.SIGCONT)
+    with frozen_later() as freeze:
+        with trio.fail_after(5):
+            async with swapcore.open_supervisor(specs(children)) as supervisor:
+                await supervisor.load(A)
+                freeze(link._process.pid)
+        assert len(children.alive()) == 1
     assert await children.wait_alive(lambda pids: not pids) < 1, "its guardian ends it all the same"
     link._process.wait()
 
@@ -93,10 +109,11 @@ async def test_it_is_looked_for_even_when_its_guardian_is_killed(children: Child
         await run.wait_output(b"up")
         (pid,) = children.alive()
         guardian = guardian_of(pid)
-        os.kill(guardian, signal.SIGSTOP)
-        await run.stop()
-        assert isinstance(run.error, StillAlive)
-        os.kill(guardian, signal.SIGKILL)
+        with frozen_later() as freeze:
+            freeze(guardian)
+            await run.stop()
+            assert isinstance(run.error, StillAlive)
+            os.kill(guardian, signal.SIGKILL)
         with trio.fail_after(2):
             await run.error.wait_gone()
         assert children.alive() == []
