@@ -17,6 +17,7 @@ A, B, C = ModelId("a"), ModelId("b"), ModelId("c")
 SPECS = [ModelSpec(A), ModelSpec(B), ModelSpec(C)]
 
 
+@pytest.mark.rule("G27")
 async def test_a_caller_gives_up_when_it_said_so_and_leaves_the_line(autojump_clock: MockClock) -> None:
     async with swapcore.open_supervisor(SPECS, launch=FakeServers()) as supervisor:
         async with supervisor.lease(A):
@@ -37,6 +38,7 @@ async def test_the_limit_is_on_the_waiting_not_on_the_use(autojump_clock: MockCl
             await trio.sleep(100)
 
 
+@pytest.mark.rule("L72")
 async def test_a_lease_that_comes_in_the_last_instant_is_taken(autojump_clock: MockClock) -> None:
     servers = FakeServers(load_seconds={A: 5})
     async with swapcore.open_supervisor(SPECS, launch=servers) as supervisor:
@@ -71,6 +73,7 @@ async def test_what_is_no_number_is_an_error_of_the_caller_alone(
         await supervisor.load(A)
 
 
+@pytest.mark.rule("L133")
 async def test_several_models_are_loaded_at_the_same_time(autojump_clock: MockClock) -> None:
     servers = FakeServers(load_seconds={A: 10, B: 7, C: 3})
     async with swapcore.open_supervisor(SPECS, launch=servers, planner=LruPlanner(3)) as supervisor:

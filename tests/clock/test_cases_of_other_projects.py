@@ -78,6 +78,7 @@ async def collect(
             into.append(event)  # noqa: PERF401
 
 
+@pytest.mark.rule("L83")
 async def test_case_01_a_completes_untouched_while_b_waits_for_its_room(autojump_clock: MockClock) -> None:
     servers, visits = FakeServers(load_seconds={A: 5, B: 7}, stop_seconds=2), list[Visit]()
     cuts = list[tuple[float, ModelId]]()
@@ -155,6 +156,7 @@ async def test_case_03_those_who_loaded_a_use_it_before_b_takes_its_room(
         (16.001, (17.001,)),
     ],
 )
+@pytest.mark.rule("L33", "L54")
 async def test_case_04_a_request_that_meets_the_ttl_stop_is_served_and_the_slot_is_not_wedged(
     autojump_clock: MockClock, asked: float, served: tuple[float, ...]
 ) -> None:
@@ -290,6 +292,7 @@ async def test_case_08_who_waits_goes_before_the_model_that_was_driven_out(autoj
 
 
 @pytest.mark.parametrize("interval", [3.9, 0.5, 0.05])
+@pytest.mark.rule("G26", "L89")
 async def test_case_09_however_hot_a_model_is_the_wait_for_its_place_is_bounded(
     autojump_clock: MockClock, interval: float
 ) -> None:

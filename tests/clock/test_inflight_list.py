@@ -123,7 +123,7 @@ async def test_an_entry_says_what_it_waits_for(autojump_clock: MockClock) -> Non
         assert (shown["state"], "estimate_ms" in shown) == ("serving", False)
 
 
-@pytest.mark.rule("G38")
+@pytest.mark.rule("G38", "L87")
 async def test_a_new_place_in_line_is_told(autojump_clock: MockClock) -> None:
     async with scene() as on:
         request, line = on.arrive(), Line()

@@ -23,6 +23,7 @@ class Together(SwapPlanner):
         return SwapPlan()
 
 
+@pytest.mark.rule("L133", "L134")
 async def test_models_that_may_run_together_load_at_the_same_time(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -38,6 +39,7 @@ async def test_models_that_may_run_together_load_at_the_same_time(
     assert sorted(lines[1:]) == [f"preloaded {model} in 10.0 s" for model in MODELS]
 
 
+@pytest.mark.rule("L134")
 async def test_models_that_exclude_each_other_load_in_order(autojump_clock: MockClock) -> None:
     servers = FakeServers(load_seconds=dict.fromkeys(MODELS, 10), stop_seconds=0)
     async with swapcore.open_supervisor(SPECS, launch=servers) as supervisor:
@@ -46,6 +48,7 @@ async def test_models_that_exclude_each_other_load_in_order(autojump_clock: Mock
     assert [model for _, what, model in servers.log if what == "spawn"] == MODELS
 
 
+@pytest.mark.rule("L134")
 async def test_a_model_that_cannot_start_holds_up_no_other(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -56,6 +59,7 @@ async def test_a_model_that_cannot_start_holds_up_no_other(
     assert [r.levelname for r in caplog.records if r.message.startswith("cannot preload: a")] == ["WARNING"]
 
 
+@pytest.mark.rule("L135")
 async def test_the_end_of_the_server_ends_a_preload_without_a_word(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:

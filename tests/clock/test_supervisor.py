@@ -47,6 +47,7 @@ def spawns(servers: FakeServers) -> list[str]:
     return [model for _, what, model in servers.log if what == "spawn"]
 
 
+@pytest.mark.rule("L83", "L91")
 async def test_swap_waits_for_the_busy_lease(autojump_clock: MockClock) -> None:
     servers = FakeServers(load_seconds={A: 30, B: 60}, stop_seconds=2)
     async with swapcore.open_supervisor(SPECS, launch=servers) as supervisor:
@@ -60,6 +61,7 @@ async def test_swap_waits_for_the_busy_lease(autojump_clock: MockClock) -> None:
     assert [what for _, what, _ in servers.log] == ["spawn", "ready", "exit", "spawn", "ready", "exit"]
 
 
+@pytest.mark.rule("L81")
 async def test_collation_serves_a_b_c_a_b_c_as_a_a_b_b_c_c(autojump_clock: MockClock) -> None:
     servers, served = FakeServers(stop_seconds=1), list[str]()
     async with swapcore.open_supervisor(SPECS, launch=servers) as supervisor, trio.open_nursery() as nursery:
@@ -70,8 +72,7 @@ async def test_collation_serves_a_b_c_a_b_c_as_a_a_b_b_c_c(autojump_clock: MockC
     assert spawns(servers) == [A, B, C]
 
 
-@pytest.mark.rule("L8")
-@pytest.mark.rule("L33")
+@pytest.mark.rule("L8", "L33", "L82")
 async def test_first_requests_share_one_load(autojump_clock: MockClock) -> None:
     servers = FakeServers(load_seconds={A: 9})
     async with swapcore.open_supervisor(SPECS, launch=servers) as supervisor, trio.open_nursery() as nursery:
@@ -81,8 +82,7 @@ async def test_first_requests_share_one_load(autojump_clock: MockClock) -> None:
     assert trio.current_time() == pytest.approx(10)
 
 
-@pytest.mark.rule("L68")
-@pytest.mark.rule("L72")
+@pytest.mark.rule("L88")
 async def test_a_cancelled_waiter_starts_nothing_and_leaks_nothing(autojump_clock: MockClock) -> None:
     servers = FakeServers(load_seconds={A: 30})
     async with swapcore.open_supervisor(SPECS, launch=servers) as supervisor:
@@ -96,6 +96,7 @@ async def test_a_cancelled_waiter_starts_nothing_and_leaks_nothing(autojump_cloc
         assert supervisor.statistics().leases == supervisor.statistics().waiting == 0
 
 
+@pytest.mark.rule("L88")
 async def test_a_waiter_that_leaves_while_the_evictee_stops_starts_nothing(autojump_clock: MockClock) -> None:
     servers = FakeServers(stop_seconds=5)
     async with swapcore.open_supervisor(SPECS, launch=servers) as supervisor:
@@ -108,6 +109,7 @@ async def test_a_waiter_that_leaves_while_the_evictee_stops_starts_nothing(autoj
         await supervisor.load(B)  # and nothing is wedged
 
 
+@pytest.mark.rule("G28", "L88")
 async def test_an_abandoned_load_gives_way_and_is_not_finished_first(autojump_clock: MockClock) -> None:
     servers = FakeServers(load_seconds={A: 60, B: 1}, stop_seconds=0.25)
     async with swapcore.open_supervisor(SPECS, launch=servers) as supervisor:
@@ -128,8 +130,7 @@ async def test_an_abandoned_load_goes_on_if_nobody_needs_the_room(autojump_clock
         assert spawns(servers) == [A]
 
 
-@pytest.mark.rule("L25")
-@pytest.mark.rule("L27")
+@pytest.mark.rule("L25", "L27", "L82")
 async def test_slow_start_is_rejected_for_every_waiter(autojump_clock: MockClock) -> None:
     specs = [ModelSpec(A, start_timeout=20)]
     async with swapcore.open_supervisor(specs, launch=FakeServers({A: 9999})) as supervisor:
@@ -146,6 +147,7 @@ async def _expect(error: type[Exception], supervisor: Supervisor, model: ModelId
         await supervisor.load(model)
 
 
+@pytest.mark.rule("L27")
 async def test_a_start_that_crashes_is_rejected_with_the_reason(autojump_clock: MockClock) -> None:
     servers = FakeServers(load_seconds={A: 9}, crash_after={A: 3})
     async with swapcore.open_supervisor(SPECS, launch=servers) as supervisor:
@@ -190,6 +192,7 @@ async def test_a_crash_does_not_reach_siblings_and_is_restarted_on_demand(autoju
     assert spawns(servers) == [B, A, A]
 
 
+@pytest.mark.rule("L95")
 async def test_models_that_do_not_touch_each_other_load_at_the_same_time(autojump_clock: MockClock) -> None:
     servers = FakeServers(load_seconds={A: 30, B: 30})
     async with (
@@ -201,7 +204,7 @@ async def test_models_that_do_not_touch_each_other_load_at_the_same_time(autojum
     assert trio.current_time() == pytest.approx(30)
 
 
-@pytest.mark.rule("L51")
+@pytest.mark.rule("G9", "L51")
 async def test_ttl_counts_from_the_last_release_and_never_cuts_a_lease(autojump_clock: MockClock) -> None:
     servers = FakeServers()
     async with swapcore.open_supervisor([ModelSpec(A, ttl=10)], launch=servers) as supervisor:
@@ -217,7 +220,7 @@ async def test_ttl_counts_from_the_last_release_and_never_cuts_a_lease(autojump_
     assert servers.log[-1][0] == pytest.approx(71)
 
 
-@pytest.mark.rule("L52")
+@pytest.mark.rule("G9", "L52")
 async def test_ttl_of_a_model_that_was_never_used_counts_from_ready(autojump_clock: MockClock) -> None:
     servers = FakeServers(load_seconds={A: 8})
     async with swapcore.open_supervisor([ModelSpec(A, ttl=10)], launch=servers) as supervisor:
@@ -227,7 +230,7 @@ async def test_ttl_of_a_model_that_was_never_used_counts_from_ready(autojump_clo
     assert [(when, what) for when, what, _ in servers.log] == [(0, "spawn"), (8, "ready"), (18, "exit")]
 
 
-@pytest.mark.rule("L54")
+@pytest.mark.rule("L33", "L54")
 async def test_a_request_that_meets_a_ttl_stop_gets_a_fresh_start(autojump_clock: MockClock) -> None:
     servers = FakeServers(stop_seconds=5)
     async with swapcore.open_supervisor([ModelSpec(A, ttl=10)], launch=servers) as supervisor:
@@ -239,7 +242,7 @@ async def test_a_request_that_meets_a_ttl_stop_gets_a_fresh_start(autojump_clock
     assert spawns(servers) == [A, A]
 
 
-@pytest.mark.rule("L30")
+@pytest.mark.rule("L28", "L98")
 async def test_unload_turns_waiters_away_and_returns_when_it_is_gone(autojump_clock: MockClock) -> None:
     servers = FakeServers(load_seconds={A: 30}, stop_seconds=3)
     async with swapcore.open_supervisor(SPECS, launch=servers) as supervisor, trio.open_nursery() as nursery:
@@ -252,6 +255,7 @@ async def test_unload_turns_waiters_away_and_returns_when_it_is_gone(autojump_cl
         assert trio.current_time() == pytest.approx(13)
 
 
+@pytest.mark.rule("G25", "L97")
 async def test_unload_all_takes_the_longest_stop_and_not_their_sum(autojump_clock: MockClock) -> None:
     servers = FakeServers(stop_seconds=4)
     async with swapcore.open_supervisor(SPECS, planner=Together(), launch=servers) as supervisor:
@@ -263,7 +267,7 @@ async def test_unload_all_takes_the_longest_stop_and_not_their_sum(autojump_cloc
         assert not servers.alive
 
 
-@pytest.mark.rule("L41")
+@pytest.mark.rule("G3", "L62", "L100")
 async def test_unload_of_one_model_delays_no_other(autojump_clock: MockClock) -> None:
     servers = FakeServers(stop_seconds=60)
     async with swapcore.open_supervisor(SPECS, planner=Together(), launch=servers) as supervisor:
@@ -291,6 +295,7 @@ async def test_draining_unload_lets_leases_end_and_new_callers_get_a_fresh_start
     assert [what for _, what, _ in servers.log] == ["spawn", "ready", "exit", "spawn", "ready", "exit"]
 
 
+@pytest.mark.rule("L94", "L101")
 async def test_an_unloaded_pending_swap_never_starts_its_target(autojump_clock: MockClock) -> None:
     servers = FakeServers(stop_seconds=10)
     async with swapcore.open_supervisor(SPECS, launch=servers) as supervisor:
@@ -304,6 +309,7 @@ async def test_an_unloaded_pending_swap_never_starts_its_target(autojump_clock: 
     assert spawns(servers) == [A, C]
 
 
+@pytest.mark.rule("G26", "L89")
 async def test_a_hot_model_is_closed_once_a_caller_has_waited_too_long(autojump_clock: MockClock) -> None:
     servers, policy = FakeServers(load_seconds={A: 5, B: 5}, stop_seconds=5), SchedulingPolicy(max_wait=120)
     async with swapcore.open_supervisor(SPECS, launch=servers, policy=policy) as supervisor:
@@ -353,6 +359,7 @@ async def test_min_residency_keeps_a_fresh_model_for_a_while(autojump_clock: Moc
         assert trio.current_time() == pytest.approx(1 + 60 + 1)
 
 
+@pytest.mark.rule("L85")
 async def test_higher_priority_goes_first_and_ages_out(autojump_clock: MockClock) -> None:
     served = list[str]()
     async with (
@@ -378,6 +385,7 @@ async def test_higher_priority_goes_first_and_ages_out(autojump_clock: MockClock
     assert "".join(served) == "cbbc"
 
 
+@pytest.mark.rule("G27", "L75")
 async def test_concurrency_limit_lets_the_rest_wait_and_max_waiting_refuses(
     autojump_clock: MockClock,
 ) -> None:
@@ -399,6 +407,7 @@ async def test_concurrency_limit_lets_the_rest_wait_and_max_waiting_refuses(
         assert trio.current_time() == pytest.approx(1 + 3 * 10)
 
 
+@pytest.mark.rule("L75")
 async def test_with_no_room_to_wait_the_limit_counts_those_who_wait_for_the_load(
     autojump_clock: MockClock,
 ) -> None:
@@ -417,6 +426,7 @@ async def test_with_no_room_to_wait_the_limit_counts_those_who_wait_for_the_load
         await supervisor.load(A)
 
 
+@pytest.mark.rule("L44", "L103", "L104")
 async def test_close_turns_waiters_away_and_leaves_leases_alone(autojump_clock: MockClock) -> None:
     servers = FakeServers(stop_seconds=2)
     async with swapcore.open_supervisor(SPECS, launch=servers) as supervisor:
@@ -508,6 +518,7 @@ async def test_a_bad_planner_fails_one_request_and_harms_nothing_else(
 # -- failures and restarts -------------------------------------------------------
 
 
+@pytest.mark.rule("G29", "L93")
 async def test_a_model_that_cannot_start_is_tried_three_times_in_half_a_minute(
     autojump_clock: MockClock,
 ) -> None:
@@ -532,6 +543,7 @@ async def test_a_model_that_cannot_start_is_tried_three_times_in_half_a_minute(
         await supervisor.load(B)
 
 
+@pytest.mark.rule("G29", "L93")
 async def test_no_healthy_model_is_evicted_for_one_that_backs_off(autojump_clock: MockClock) -> None:
     servers = FakeServers(load_seconds={B: 0.5}, crash_after={A: 0})
     async with swapcore.open_supervisor(SPECS, launch=servers) as supervisor:
@@ -563,6 +575,7 @@ async def test_policy_never_waits_until_it_is_unloaded(autojump_clock: MockClock
         await supervisor.load(A)
 
 
+@pytest.mark.rule("G35")
 async def test_policy_always_brings_a_crashed_model_back(autojump_clock: MockClock) -> None:
     always = swapcore.RestartPolicy(when=swapcore.RestartWhen.ALWAYS)
     servers = FakeServers(load_seconds={A: 4}, crash_after={A: 20})
@@ -578,6 +591,7 @@ async def test_policy_always_brings_a_crashed_model_back(autojump_clock: MockClo
         assert supervisor.statistics().waiting == 0
 
 
+@pytest.mark.rule("G29", "L93")
 async def test_a_failed_load_puts_the_evictee_back_if_nobody_else_waits(autojump_clock: MockClock) -> None:
     servers = FakeServers(load_seconds={B: 9}, crash_after={B: 3})
     async with swapcore.open_supervisor(SPECS, launch=servers) as supervisor:
@@ -597,6 +611,7 @@ class CheckedServers(FakeServers):
             raise swapcore.StartFailed(B, "its program does not exist")
 
 
+@pytest.mark.rule("G29")
 async def test_what_cannot_start_evicts_nothing() -> None:
     servers = CheckedServers(load_seconds={A: 0, B: 0, C: 0})
     async with swapcore.open_supervisor(SPECS, launch=servers) as supervisor:
@@ -653,6 +668,7 @@ async def test_the_feed_tells_a_swap_with_its_reason_and_durations(autojump_cloc
     assert changes == ["a starting", "a ready", "a stopping", "a stopped", "b starting", "b ready"]
 
 
+@pytest.mark.rule("L6")
 async def test_a_slow_subscriber_is_told_what_it_missed_and_delays_nobody(autojump_clock: MockClock) -> None:
     async with (
         swapcore.open_supervisor(SPECS, launch=FakeServers()) as supervisor,
@@ -666,6 +682,7 @@ async def test_a_slow_subscriber_is_told_what_it_missed_and_delays_nobody(autoju
             break
 
 
+@pytest.mark.rule("L87")
 async def test_position_and_estimate_of_a_caller_in_line(autojump_clock: MockClock) -> None:
     servers = FakeServers(load_seconds={A: 10, B: 20}, stop_seconds=2)
     async with swapcore.open_supervisor(SPECS, launch=servers) as supervisor, trio.open_nursery() as nursery:
@@ -772,6 +789,7 @@ class TalkativeServers(FakeServers):
             await super().__call__(spec, task_status=task_status)
 
 
+@pytest.mark.rule("G39")
 async def test_a_start_that_makes_progress_gets_more_time(autojump_clock: MockClock) -> None:
     specs = [ModelSpec(A, start_timeout=10)]
     async with swapcore.open_supervisor(specs, launch=TalkativeServers({A: 35})) as supervisor:
@@ -779,6 +797,7 @@ async def test_a_start_that_makes_progress_gets_more_time(autojump_clock: MockCl
         assert trio.current_time() == pytest.approx(35)
 
 
+@pytest.mark.rule("G39")
 async def test_but_not_for_ever(autojump_clock: MockClock) -> None:
     specs = [ModelSpec(A, start_timeout=10, start_timeout_max=25)]
     async with swapcore.open_supervisor(specs, launch=TalkativeServers({A: 9999})) as supervisor:
@@ -788,6 +807,7 @@ async def test_but_not_for_ever(autojump_clock: MockClock) -> None:
         assert "second 24" in caught.value.__notes__[0]
 
 
+@pytest.mark.rule("G20")
 async def test_a_model_in_use_that_falls_silent_is_restarted(autojump_clock: MockClock) -> None:
     servers = FakeServers(load_seconds={A: 1})
     specs = [ModelSpec(A, liveness=swapcore.Liveness(silent=30))]

@@ -8,6 +8,7 @@ from itertools import combinations
 from typing import TypeAlias
 
 import attrs
+import pytest
 import trio
 from hypothesis import given, settings, strategies as st
 from trio.testing import MockClock
@@ -146,6 +147,7 @@ def assert_never_together(servers: FakeServers, rivals: frozenset[frozenset[Mode
     max_wait=st.sampled_from([6.0, 120.0]),
     crash=st.sampled_from([None, 3.0, 8.0]),
 )
+@pytest.mark.rule("G1")
 def test_rivals_never_meet_and_every_patient_caller_is_answered(
     steps: list[Step],
     planner: tuple[SwapPlanner, frozenset[frozenset[ModelId]]],

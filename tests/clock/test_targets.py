@@ -49,6 +49,7 @@ async def wait_for(supervisor: Supervisor, model: ModelId, *, hold: float = 0, p
 # -- correctness ---------------------------------------------------------------------------------
 
 
+@pytest.mark.rule("L62")
 async def test_g04_a_caller_that_is_slow_to_take_its_grant_delays_nobody(autojump_clock: MockClock) -> None:
     servers, waits = FakeServers(load_seconds={A: 3}), list[float]()
     async with swapcore.open_supervisor(SPECS, planner=BESIDE_EACH_OTHER, launch=servers) as supervisor:
@@ -98,6 +99,7 @@ async def test_g12_a_forbidden_combination_ends_with_the_first_request_for_one_o
     assert spawns(servers) == [A, B, C]
 
 
+@pytest.mark.rule("L73", "L75")
 async def test_g14_however_a_lease_ends_it_is_counted_once(autojump_clock: MockClock) -> None:
     servers = FakeServers(stop_seconds=1, crash_after={C: 5})
     async with swapcore.open_supervisor(SPECS, planner=LruPlanner(1), launch=servers) as supervisor:
@@ -138,6 +140,7 @@ async def test_g14_however_a_lease_ends_it_is_counted_once(autojump_clock: MockC
             await supervisor.wait_idle()
 
 
+@pytest.mark.rule("L92")
 async def test_g16_what_is_added_by_a_change_during_the_shutdown_is_never_started(
     autojump_clock: MockClock,
 ) -> None:
@@ -173,6 +176,7 @@ async def test_g16_a_launcher_that_does_not_open_leaves_nothing_behind(autojump_
     assert trio.lowlevel.current_task().child_nurseries == before
 
 
+@pytest.mark.rule("L90")
 async def test_g19_the_target_is_not_started_before_its_room_is_confirmed_free(
     autojump_clock: MockClock,
 ) -> None:
@@ -228,6 +232,7 @@ async def test_g22_everybody_who_waits_for_a_load_is_served_in_the_instant_it_is
     assert len(lines) == 10 * 7
 
 
+@pytest.mark.rule("L90")
 async def test_g23_a_swap_takes_the_longest_stop_and_one_load_and_checks_first(
     autojump_clock: MockClock,
 ) -> None:
@@ -297,6 +302,7 @@ async def test_g31_the_lowest_priority_is_served_within_the_bound(autojump_clock
 # -- configuration -------------------------------------------------------------------------------
 
 
+@pytest.mark.rule("L22")
 async def test_g39_each_model_has_a_start_deadline_of_its_own(autojump_clock: MockClock) -> None:
     specs = [
         ModelSpec(A, start_timeout=0.5),

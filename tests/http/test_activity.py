@@ -298,8 +298,7 @@ async def test_endpoints_need_a_key() -> None:
 # -- with selectors, limits and a queue -------------------------------------------------------
 
 
-@pytest.mark.rule("H56")
-@pytest.mark.rule("H169")
+@pytest.mark.rule("H56", "H169", "L86")
 async def test_a_selector_and_a_priority_are_in_the_metadata() -> None:
     fifo = Fifo(priority={"m": 7})
     config = Configuration(

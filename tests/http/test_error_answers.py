@@ -78,6 +78,7 @@ async def test_a_failed_start_says_what_the_process_wrote_last() -> None:
     assert message.endswith("\nline 19")
 
 
+@pytest.mark.rule("L69", "L76")
 async def test_h29_the_concurrency_limit_speaks_json_whatever_is_accepted() -> None:
     config = Configuration(models={"m": ModelConfig(concurrency_limit=1)})
     async with rig(config=config) as served:
@@ -90,6 +91,7 @@ async def test_h29_the_concurrency_limit_speaks_json_whatever_is_accepted() -> N
     }  # fmt: skip
 
 
+@pytest.mark.rule("L64")
 async def test_an_unknown_model_is_a_404() -> None:
     async with rig() as served:
         reply = await served.chat(b'{"model":"other"}')

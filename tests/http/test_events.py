@@ -140,6 +140,7 @@ async def test_h209_model_status() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.rule("L6")
 async def test_h210_a_change_of_state_sends_the_whole_list() -> None:
     async with rig() as served:
         listener = await caught_up(served)

@@ -195,6 +195,7 @@ def test_spans_allow_a_value_to_be_replaced() -> None:
         ("X: y", b'{"model":"m"}'),
     ],
 )
+@pytest.mark.rule("L66")
 async def test_h36_h38_no_model_is_a_404(content_type: str, body: bytes) -> None:
     async with upstream(always(plain(b"x"))) as up, rig(up.endpoint) as served:
         reply = await served.ask("POST", "/v1/chat/completions", content_type, body=body)

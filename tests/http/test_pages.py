@@ -106,6 +106,7 @@ async def test_h129_h130_capabilities() -> None:
     assert record["meta"] == {"llamaswap": {"k": 2, "type": "model"}, "n_ctx": 4096}
 
 
+@pytest.mark.rule("L7")
 async def test_h133_running() -> None:
     model = ModelConfig(cmd="serve <x>", proxy="http://localhost:5800", ttl=60, name=" N ", description="D")
     async with rig(config=configuration(b=model, a=ModelConfig(), c=ModelConfig())) as served:
@@ -121,6 +122,7 @@ async def test_h133_running() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.rule("L96")
 async def test_h134_unload_everything() -> None:
     async with rig() as served:
         reply = await served.ask("GET", "/unload")
@@ -131,6 +133,7 @@ async def test_h134_unload_everything() -> None:
 
 
 @pytest.mark.parametrize("name", ["org/m", "org%2Fm", "al%2F%2Fias", "org%2F%6D"])
+@pytest.mark.rule("L96")
 async def test_h135_unload_one(name: str) -> None:
     config = configuration(**{"org/m": ModelConfig(aliases=("al//ias",))})
     async with rig(config=config) as served:
@@ -140,6 +143,7 @@ async def test_h135_unload_one(name: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/api/models/unload/nope", "/api/models/unload/", "/api/models/load/nope"])
+@pytest.mark.rule("L96")
 async def test_h135_unknown_names(path: str) -> None:
     async with rig() as served:
         reply = await served.ask("POST", path, body=b"")

@@ -44,6 +44,7 @@ async def test_h41_h90_the_peer_s_own_name_is_sent(name: str) -> None:
     assert far.seen[0].body == b'{ "model":"org/x", "n":1.0}'
 
 
+@pytest.mark.rule("L64")
 async def test_h40_a_local_model_goes_before_a_peer_s() -> None:
     async with upstream(always(plain(b"far"))) as far, upstream(always(plain(b"near"))) as near:
         config = configuration(PeerConfig(far.endpoint.url, ("m",)))
@@ -273,6 +274,7 @@ async def test_g31_priority_is_for_keys_that_are_allowed_it(
     ["X-Swap-Priority: high", "X-Swap-Priority: 101", "X-Swap-Priority: 1.5", "X-Swap-Deadline: soon",
      "X-Swap-Deadline: 0", "X-Swap-Deadline: -1", "X-Swap-Deadline: nan", "X-Swap-Deadline: 1e9"],
 )  # fmt: skip
+@pytest.mark.rule("G27")
 async def test_wishes_that_make_no_sense(header: str) -> None:
     async with rig(Endpoint("http://127.0.0.1:9")) as served:
         reply = await served.chat(b'{"model":"m"}', header)

@@ -74,6 +74,7 @@ async def test_hop_by_hop_headers_of_a_request_are_removed() -> None:
     assert seen["te"] == "trailers"
 
 
+@pytest.mark.rule("L55")
 async def test_the_upstream_gets_the_clients_host_and_address() -> None:
     async with upstream(always(plain(b"x"))) as up, rig(up.endpoint) as served:
         client = await served.server.client()
@@ -86,6 +87,7 @@ async def test_the_upstream_gets_the_clients_host_and_address() -> None:
     assert "user-agent" not in first
 
 
+@pytest.mark.rule("L55")
 async def test_base_path_and_query_of_the_endpoint_come_first() -> None:
     async with (
         upstream(always(plain(b"x"))) as up,
@@ -222,6 +224,7 @@ async def test_h220_interim_responses_do_not_hide_the_real_one() -> None:
 
 
 @pytest.mark.parametrize("content_type", ["text/event-stream", "Text/Event-Stream; charset=utf-8"])
+@pytest.mark.rule("L56")
 async def test_h96_proxies_in_front_are_told_not_to_buffer_events(content_type: str) -> None:
     response = plain(b"data: 1\n\n", f"Content-Type: {content_type}", "X-Accel-Buffering: yes")
     async with upstream(always(response)) as up, rig(up.endpoint) as served:

@@ -16,6 +16,7 @@ from swapcore import Endpoint
 ASK = request("POST", "/v1/chat/completions", JSON, body=b'{"model":"m","stream":true}')
 
 
+@pytest.mark.rule("L56")
 async def test_each_chunk_arrives_before_the_next_is_sent() -> None:
     arrived = [trio.Event() for _ in range(3)]
 
@@ -102,6 +103,7 @@ async def test_a_client_that_does_not_read_stops_the_upstream() -> None:
 
 
 @pytest.mark.parametrize("when", ["before the answer", "reading", "not reading"])
+@pytest.mark.rule("L60")
 async def test_h102_a_client_that_leaves_is_seen_upstream_at_once(when: str) -> None:
     asked, gone = trio.Event(), trio.Event()
 
@@ -147,6 +149,7 @@ async def test_h102_a_client_that_leaves_is_seen_upstream_at_once(when: str) -> 
     [CHUNKED + chunk(b"data: 1\n\n"), b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\ndata: 1\n\n"],
     ids=["chunked", "length"],
 )
+@pytest.mark.rule("L57")
 async def test_g45_an_upstream_that_dies_in_mid_stream_never_looks_finished(
     begin: bytes, reset: bool
 ) -> None:

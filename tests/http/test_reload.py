@@ -167,7 +167,7 @@ def test_streams_and_requests_notice_no_edit(tmp_path: Path) -> None:
     assert set(report.edits) == {"comment", "argument", "port", "invalid"}
 
 
-@pytest.mark.rule("G40")
+@pytest.mark.rule("G40", "L133")
 def test_a_reload_preloads_what_is_new_or_was_stopped_by_it(tmp_path: Path) -> None:
     sources = prepared(tmp_path)
     sources.write(sources.text() + f"hooks: {{on_startup: {{preload: [{STEADY}]}}}}\n")

@@ -67,7 +67,7 @@ def begin_stream(server: Server) -> tuple[http.client.HTTPConnection, http.clien
     return connection, response
 
 
-@pytest.mark.rule("C11")
+@pytest.mark.rule("C11", "L104")
 def test_one_signal_lets_a_stream_end_and_then_stops_everything(tmp_path: Path) -> None:
     with one_model(tmp_path, stream_seconds=1.5) as server:
         connection, response = begin_stream(server)

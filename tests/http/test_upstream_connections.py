@@ -120,6 +120,7 @@ async def test_a_request_that_kills_the_process_twice_is_answered_502() -> None:
     assert len(up.seen) == 2, "sent once more, never a third time"
 
 
+@pytest.mark.rule("L59")
 async def test_a_process_that_does_not_listen_is_given_a_second_and_then_502() -> None:
     async with rig(Endpoint(f"http://127.0.0.1:{free_port()}")) as served:
         started = trio.current_time()

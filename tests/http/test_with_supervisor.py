@@ -91,6 +91,7 @@ async def fleet() -> AsyncGenerator[Fleet]:
         pool.close_all()
 
 
+@pytest.mark.rule("L71")
 async def test_requests_load_and_swap_models() -> None:
     async with fleet() as served:
         for name in ("one", "two", "one"):
@@ -105,6 +106,7 @@ async def test_requests_load_and_swap_models() -> None:
         }  # fmt: skip
 
 
+@pytest.mark.rule("L41", "L99")
 async def test_unload_ends_a_stream_visibly() -> None:
     async with fleet() as served:
         client = await served.server.client()
@@ -131,6 +133,7 @@ async def test_g17_a_crash_before_the_first_byte_is_not_seen_by_the_client(tmp_p
         assert (status, json.loads(body)["model"]) == (200, "one")
 
 
+@pytest.mark.rule("L47")
 async def test_a_request_that_always_kills_the_model_is_a_502() -> None:
     async with fleet() as served:
         status, body = await served.ask("one", die="always")
@@ -139,12 +142,14 @@ async def test_a_request_that_always_kills_the_model_is_a_502() -> None:
         assert (await served.ask("two"))[0] == 200
 
 
+@pytest.mark.rule("L47", "L57")
 async def test_g45_a_crash_in_mid_stream_is_seen_by_the_client() -> None:
     async with fleet() as served:
         with pytest.raises(CutOff):
             await served.ask("one", stream=5, die_at=2)
 
 
+@pytest.mark.rule("L71")
 async def test_a_failed_start_is_a_502_that_says_why() -> None:
     async with fleet() as served:
         status, body = await served.ask("broken")
@@ -163,6 +168,7 @@ async def test_load_by_hand() -> None:
         assert served.supervisor.state_of(ModelId("two")) is ProcState.READY
 
 
+@pytest.mark.rule("L65", "L71")
 async def test_after_close_waiting_and_new_requests_get_503() -> None:
     async with fleet() as served:
         served.supervisor.close()
@@ -172,6 +178,7 @@ async def test_after_close_waiting_and_new_requests_get_503() -> None:
         assert json.loads(reply.body)["error"]["code"] == "shutting_down"
 
 
+@pytest.mark.rule("L71")
 async def test_a_client_that_leaves_the_queue_starts_nothing() -> None:
     async with fleet() as served:
         streaming = await served.server.client()

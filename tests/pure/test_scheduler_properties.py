@@ -49,6 +49,7 @@ class NeighboursPlanner(SwapPlanner):
     crashing=st.booleans(),
     surviving=st.booleans(),
 )
+@pytest.mark.rule("G14")
 def test_any_history_ends_with_everybody_answered(
     seed: int,
     planner: SwapPlanner,
@@ -123,6 +124,7 @@ def test_the_wait_for_a_hot_model_s_place_is_bounded(planner: SwapPlanner) -> No
     times=st.sampled_from([(0.0, 0.0), (5.0, 1.0), (1.0, 6.0)]),
     models=st.integers(2, 5),
 )
+@pytest.mark.rule("G26", "G27")
 def test_every_wait_is_bounded_by_the_turns_of_those_who_are_overdue_for_longer(
     seed: int,
     planner: SwapPlanner,

@@ -31,7 +31,7 @@ def _crash(random: Random, run: object) -> float:
     return random.choice([inf, inf, 1.0, 9.0])
 
 
-@pytest.mark.rule("L79", "L101", "L115")
+@pytest.mark.rule("L79", "L101")
 def test_g01_no_two_models_meet_that_may_not_and_none_starts_for_nobody() -> None:
     """1 000 histories of requests, unloads, departures and crashes; the simulation checks every launch."""
     for seed in range(1000):
@@ -101,6 +101,7 @@ class Ending(Simulation):
         self._apply(self.scheduler.on_shutdown(self.now))
 
 
+@pytest.mark.rule("L92")
 def test_g15_nothing_is_started_once_the_shutdown_has_begun(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("scheduler_simulation.ASKED_FOR", (*ASKED_FOR, "shutdown"))
     started = 0

@@ -83,6 +83,7 @@ trio.run(main)
 """
 
 
+@pytest.mark.rule("G6", "L14")
 async def test_case_11_a_supervisor_that_is_killed_leaves_no_child(children: Children) -> None:
     specs = [
         model(children, A, SERVE, check_path="/health"),
@@ -130,6 +131,7 @@ if os.fork() == 0:
 """
 
 
+@pytest.mark.rule("L40")
 async def test_case_12_a_grandchild_that_keeps_the_output_open_does_not_hold_up_a_stop(
     children: Children,
 ) -> None:
@@ -146,6 +148,7 @@ async def test_case_12_a_grandchild_that_keeps_the_output_open_does_not_hold_up_
         await supervisor.load(B)
 
 
+@pytest.mark.rule("L24")
 async def test_case_12_nor_does_it_hide_that_the_process_has_crashed(children: Children) -> None:
     code = CHATTY + TELL_PID + WAIT
     async with (
@@ -167,6 +170,7 @@ async def test_case_12_nor_does_it_hide_that_the_process_has_crashed(children: C
 
 
 @pytest.mark.parametrize("how", ["stop", "crash"])
+@pytest.mark.rule("L24", "L40")
 async def test_case_12_g24_gone_does_not_wait_for_an_output_that_somebody_else_holds(
     children: Children, how: str
 ) -> None:
@@ -321,6 +325,7 @@ def _changes_to(events: Sequence[swapcore.Event], state: ProcState) -> list[Mode
 # -- targets -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.rule("L21")
 async def test_g07_a_model_that_takes_connections_and_never_answers_fails_at_its_limit(
     children: Children,
 ) -> None:
@@ -341,6 +346,7 @@ while True:
         assert children.alive() == []
 
 
+@pytest.mark.rule("L42")
 async def test_g08_a_stubborn_model_holds_up_a_swap_for_its_own_unload_timeout(children: Children) -> None:
     specs = [
         model(children, A, STUBBORN + WAIT, unload_timeout=0.7, start_timeout=500),

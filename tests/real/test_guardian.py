@@ -103,6 +103,7 @@ def guardian_processes() -> set[str]:
 # -- the supervisor is killed -----------------------------------------------------------------------
 
 
+@pytest.mark.rule("G6", "L14", "L49")
 async def test_sigkill_of_the_supervisor_ends_every_descendant(children: Children) -> None:
     before = guardian_processes()
     async with supervisor(children, GHOST + WAIT) as process:
@@ -115,6 +116,7 @@ async def test_sigkill_of_the_supervisor_ends_every_descendant(children: Childre
                 await trio.sleep(0.002)
 
 
+@pytest.mark.rule("G6", "L14")
 async def test_sigkill_of_the_supervisor_during_a_start(children: Children) -> None:
     spec = children.spec(WAIT, check_path="/never")
     process = await trio.lowlevel.open_process(

@@ -113,6 +113,7 @@ async def test_what_is_not_ready(first: bytes) -> None:
         b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\n\r\n",
     ],
 )
+@pytest.mark.rule("L19")
 async def test_what_is_ready(answer: bytes) -> None:
     answers = Answers(answer)
     await check(answers)
@@ -130,6 +131,7 @@ async def test_what_is_ready(answer: bytes) -> None:
         ("http://127.0.0.1:{}", "/caf\u00e9 x\r\nHost: evil", b"/caf%C3%A9%20x%0D%0AHost:%20evil"),
     ],
 )
+@pytest.mark.rule("L18")
 async def test_the_request(url: str, path: str, target: bytes) -> None:
     answers = Answers(OK)
     port = await check(answers, path, url)
@@ -202,6 +204,7 @@ async def test_a_name_that_means_nothing_is_not_ready() -> None:
 
 
 @pytest.mark.parametrize("load", [0.0, 0.1, 0.3, 0.7])
+@pytest.mark.rule("G21", "L17", "L20")
 async def test_ready_is_seen_within_60_ms(load: float) -> None:
     ready_at = trio.current_time() + load
 
@@ -219,7 +222,7 @@ async def test_ready_is_seen_within_60_ms(load: float) -> None:
         nursery.cancel_scope.cancel()
 
 
-@pytest.mark.rule("L21")
+@pytest.mark.rule("G7", "L21")
 async def test_a_hung_probe_is_given_up_after_five_seconds(autojump_clock: trio.testing.MockClock) -> None:
     # A virtual clock over real sockets: the real time that it leaves them is ample for the loopback.
     autojump_clock.autojump_threshold = 0.02
@@ -270,6 +273,7 @@ async def test_having_no_descriptor_left_says_nothing_about_the_server(
         nursery.cancel_scope.cancel()
 
 
+@pytest.mark.rule("L20")
 def test_the_pace() -> None:
     pace = Pace()
     assert [pace.after(waited) for waited in (0, 0.04, 0.2, 0.5, 29.9, 30, 999)] == [
@@ -277,7 +281,7 @@ def test_the_pace() -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.rule("L20")
+@pytest.mark.rule("G21")
 async def test_polling_costs_next_to_nothing() -> None:
     with trio.move_on_after(1.0):
         await wait_healthy(Endpoint("http://localhost:1"), "/health")  # warm
@@ -287,6 +291,7 @@ async def test_polling_costs_next_to_nothing() -> None:
     assert time.process_time() - busy < 0.05, "the first second, when it polls most, on a busy machine"
 
 
+@pytest.mark.rule("G43")
 async def test_one_line_for_each_phase(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "swapcore")
     no = b"HTTP/1.1 503 Loading\r\n\r\n"

@@ -31,7 +31,7 @@ async def failed_start(spec: ModelSpec, log: ModelLog | None = None) -> StartFai
 # -- ready ----------------------------------------------------------------------------
 
 
-@pytest.mark.rule("L26")
+@pytest.mark.rule("L17")
 async def test_it_is_ready_once_the_health_check_answers(children: Children) -> None:
     spec = children.spec("time.sleep(0.2)" + SERVE, check_path="/health")
     async with launched(spec) as run:
@@ -56,6 +56,7 @@ async def test_a_start_that_hangs_is_ended_by_the_callers_deadline(children: Chi
     assert children.alive() == []
 
 
+@pytest.mark.rule("L17", "L24")
 async def test_a_probe_that_is_never_answered_does_not_hide_the_exit(children: Children) -> None:
     hung = """
 import socket, threading
@@ -74,7 +75,7 @@ os._exit(7)
 
 
 @pytest.mark.parametrize("status", [0, 3])
-@pytest.mark.rule("L23")
+@pytest.mark.rule("G7", "L23")
 async def test_an_exit_before_ready_is_noticed_at_once(children: Children, status: int) -> None:
     code = f"""
 print("one"); print("two", file=sys.stderr); print(time.monotonic(), flush=True); os._exit({status})
@@ -94,6 +95,7 @@ async def test_a_signal_before_ready_is_named(children: Children) -> None:
     assert not hasattr(error, "__notes__")
 
 
+@pytest.mark.rule("L34")
 async def test_a_crash_after_ready_ends_the_launch(children: Children) -> None:
     spec = children.spec("os.kill(os.getpid(), signal.SIGSTOP)", check_path=None)
     async with launched(spec) as run:

@@ -30,7 +30,7 @@ async def up(run: Launched) -> None:
     await run.wait_output(b"up")
 
 
-@pytest.mark.rule("L43")
+@pytest.mark.rule("L34")
 async def test_an_obedient_process_stops_at_once(children: Children) -> None:
     async with launched(children.spec(WAIT)) as run:
         await up(run)
@@ -115,7 +115,7 @@ async def test_a_stop_command_asks_instead_of_a_signal(children: Children) -> No
 
 
 @pytest.mark.parametrize("command", [("false",), ("no-such-program",), ("sh", "-c", "kill -9 $$")])
-@pytest.mark.rule("L36")
+@pytest.mark.rule("G18", "L36")
 async def test_a_stop_command_that_fails_is_followed_by_sigterm(
     children: Children, command: tuple[str, ...], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -125,6 +125,7 @@ async def test_a_stop_command_that_fails_is_followed_by_sigterm(
     assert "model: its stop command failed with status" in caplog.text
 
 
+@pytest.mark.rule("G18")
 async def test_a_stop_command_that_hangs_is_followed_by_sigterm_and_ended(children: Children) -> None:
     hang = (*PYTHON, "import time; time.sleep(600)", children.mark)
     async with launched(children.spec(WAIT, stop_command=hang, unload_timeout=1)) as run:
@@ -152,8 +153,7 @@ async def test_a_stop_command_may_clean_up_after_the_process(children: Children)
 # -- the whole tree -----------------------------------------------------------------------------
 
 
-@pytest.mark.rule("L39")
-@pytest.mark.rule("L40")
+@pytest.mark.rule("G5", "L39")
 async def test_after_a_stop_the_whole_tree_is_gone(children: Children) -> None:
     async with launched(children.spec(FAMILY + WAIT)) as run:
         await up(run)
@@ -162,7 +162,7 @@ async def test_after_a_stop_the_whole_tree_is_gone(children: Children) -> None:
         assert children.alive() == []
 
 
-@pytest.mark.rule("L46")
+@pytest.mark.rule("G5", "L46")
 async def test_after_a_crash_the_whole_tree_is_gone(children: Children) -> None:
     async with launched(children.spec(FAMILY + "time.sleep(0.3); os._exit(9)")) as run:
         await children.wait_alive(lambda pids: len(pids) == FAMILY_SIZE)
@@ -172,6 +172,7 @@ async def test_after_a_crash_the_whole_tree_is_gone(children: Children) -> None:
     assert "exited with status 9" in str(run.error)
 
 
+@pytest.mark.rule("G5")
 async def test_after_a_failed_start_the_whole_tree_is_gone(children: Children) -> None:
     spec = children.spec(FAMILY + "time.sleep(0.1); os._exit(9)", check_path="/health")
     with pytest.raises(StartFailed, match="exited with status 9"), trio.fail_after(5):
@@ -234,6 +235,7 @@ async def test_unguarded_kill_at_the_end_of_the_grace(children: Children) -> Non
 
 @pytest.mark.usefixtures("unguarded")
 @pytest.mark.parametrize("command", [("sh", "-c", "kill ${PID}"), ("false",), ("no-such-program",)])
+@pytest.mark.rule("L37")
 async def test_unguarded_stop_commands(children: Children, command: tuple[str, ...]) -> None:
     async with launched(children.spec(WAIT, stop_command=command)) as run:
         await up(run)

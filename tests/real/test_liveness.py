@@ -14,7 +14,7 @@ from swapcore import Crashed, Hung, Liveness, ModelId, ProcState, StateChanged, 
 MODEL = ModelId("model")
 
 
-@pytest.mark.rule("L48")
+@pytest.mark.rule("G20", "L48")
 async def test_a_frozen_model_is_noticed_within_two_intervals_and_replaced(children: Children) -> None:
     spec = children.spec(
         SERVE, check_path="/health", liveness=Liveness(every=0.3), unload_timeout=0.5, start_timeout=10

@@ -20,6 +20,7 @@ LINES = [
 
 
 @pytest.mark.parametrize(("text", "words"), LINES)
+@pytest.mark.rule("L10")
 def test_c137_c138_lines(text: str, words: list[str]) -> None:
     assert split_command(text, windows=False) == tuple(words)
 
@@ -47,6 +48,7 @@ POSIX = [
 
 
 @pytest.mark.parametrize(("text", "words"), POSIX)
+@pytest.mark.rule("L10")
 def test_c139_c141_c142_posix(text: str, words: list[str]) -> None:
     assert split_command(text, windows=False) == tuple(words)
 
@@ -66,6 +68,7 @@ WINDOWS = [
 
 
 @pytest.mark.parametrize(("text", "words"), WINDOWS)
+@pytest.mark.rule("L10")
 def test_c140_windows(text: str, words: list[str]) -> None:
     assert split_command(text, windows=True) == tuple(words)
 

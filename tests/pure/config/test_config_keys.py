@@ -55,11 +55,13 @@ def model(keys: str) -> ModelConfig:
 
 
 @pytest.mark.parametrize(("text", "value"), [("3", 15), ("-9", 15), ("15", 15), ("16", 16), ("0", 15)])
+@pytest.mark.rule("L22")
 def test_c60_health_check_timeout_has_a_least_value(text: str, value: int) -> None:
     found = config(f"healthCheckTimeout: {text}\nmodels: {{m: {{@}}}}")
     assert found.health_check_timeout == found.models["m"].health_check_timeout == value
 
 
+@pytest.mark.rule("L42")
 def test_c60_unload_timeout() -> None:
     assert config("unloadTimeout: 0").unload_timeout == 10
     assert "unloadTimeout" in errors("unloadTimeout: -1")
@@ -175,6 +177,7 @@ def test_c68_a_command_is_not_needed_to_load() -> None:
     }
 
 
+@pytest.mark.rule("L37")
 def test_c68_stop_command_on_windows() -> None:
     assert config("models: {m: {@}}", windows=True).models["m"].cmd_stop == "taskkill /f /t /pid ${PID}"
     assert model("ttl: 0").cmd_stop == ""
@@ -183,6 +186,7 @@ def test_c68_stop_command_on_windows() -> None:
 @pytest.mark.parametrize(
     ("own", "everywhere", "value"), [("-1", 9, 9), ("~", 9, 9), ("0", 9, 0), ("5", 9, 5)]
 )
+@pytest.mark.rule("L50")
 def test_c69_ttl(own: str, everywhere: int, value: int) -> None:
     found = config(f"globalTTL: {everywhere}\nmodels: {{m: {{@, ttl: {own}}}}}")
     assert found.models["m"].ttl == value
@@ -211,6 +215,7 @@ def test_a_check_endpoint_that_is_no_path_is_an_error_with_its_place(endpoint: s
     assert "c.yaml:1:58: models.m.checkEndpoint" in errors(f"models: {{m: {{@, checkEndpoint: {endpoint}}}}}")
 
 
+@pytest.mark.rule("L55")
 def test_c72_timeouts() -> None:
     assert model("timeouts: {connect: -5}").timeouts.connect == -5
     peers = config("peers: {p: {proxy: 'http://h', models: [a], timeouts: {connect: 1}}}").peers
@@ -226,6 +231,7 @@ def test_c73_capabilities() -> None:
     assert not model("capabilities: {in: [text, text]}").capabilities.empty
 
 
+@pytest.mark.rule("L74")
 def test_c74_comfyui_auto() -> None:
     found = config(
         "models: {comfyui_auto: {@, concurrencyLimit: 3, compat: {ignoreWebsockets: false}}}"
@@ -370,6 +376,7 @@ def test_signals_by_name_and_number(value: str) -> None:
     assert to_specs(found)[0].stop_signal == signal.SIGINT
 
 
+@pytest.mark.rule("G39", "L22")
 def test_a_models_own_start_deadline_is_honoured() -> None:
     found = config(
         "healthCheckTimeout: 60\n"
@@ -383,6 +390,7 @@ def test_a_models_own_start_deadline_is_honoured() -> None:
     [("ttl: 0", 10, 256, None), ("concurrencyLimit: 3", 3, 0, 3), ("concurrencyLimit: -1", 10, 256, None),
      ("maxWaiting: 7", 10, 7, None), ("concurrencyLimit: 3, maxWaiting: 0", 3, 0, None)],
 )  # fmt: skip
+@pytest.mark.rule("L74")
 def test_how_many_requests_run_and_wait(keys: str, parallel: int, waiting: int, in_all: int | None) -> None:
     spec = to_specs(config(f"models: {{m: {{@, {keys}}}}}"))[0]
     assert (spec.concurrency, spec.max_waiting) == (parallel, waiting)

@@ -22,6 +22,7 @@ def named(name: str, settings: str = "{}") -> Loaded:
     return loaded(f"routing: {{router: {{planner: '{name}', settings: {{planner: {settings}}}}}}}")
 
 
+@pytest.mark.rule("L61")
 def test_groups(tmp_path: Path) -> None:
     planner = make_planner(loaded("groups: {g: {swap: no, persistent: yes, members: [al-b]}}"), tmp_path)
     assert planner == GroupsPlanner(
@@ -29,6 +30,7 @@ def test_groups(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.rule("L61")
 def test_a_matrix(tmp_path: Path) -> None:
     text = "matrix: {vars: {x: c}, evict_costs: {x: 4}, sets: {s: 'a & (+t | b)', t: x}}"
     planner = make_planner(loaded(text), tmp_path)

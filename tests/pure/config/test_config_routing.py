@@ -126,6 +126,7 @@ def test_c92_members_are_in_one_group_once() -> None:
     assert "twice" in errors("groups: {g: {members: [al-a, al-a]}}")
 
 
+@pytest.mark.rule("L109", "L110")
 def test_c93_members_that_are_no_models() -> None:
     found = loaded("groups: {g: {members: [ghost, al-b]}}")
     assert [str(r) for r in found.refusals] == [
@@ -279,11 +280,13 @@ def test_parentheses_are_bounded() -> None:
     assert "parentheses inside each other" in sets("(" * 5000 + "a" + ")" * 5000)
 
 
+@pytest.mark.rule("L63")
 def test_c105_the_scheduler() -> None:
     assert config("routing: {scheduler: {use: ''}}").routing.scheduler.use == "fifo"
     assert "routing.scheduler.use: must be fifo, not 'lifo'" in errors("routing: {scheduler: {use: lifo}}")
 
 
+@pytest.mark.rule("L85")
 def test_c106_priorities() -> None:
     fifo = "routing: {scheduler: {settings: {fifo: {priority: "
     found = loaded(fifo + "{a: -2, al-b: 5}}}}}")
