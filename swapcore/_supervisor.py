@@ -119,6 +119,7 @@ class Supervisor:
     ) -> AsyncGenerator[Endpoint]:
         if isnan(ticket.priority) or isnan(give_up_after):
             raise ValueError(f"no number: priority={ticket.priority!r}, give_up_after={give_up_after!r}")
+        await trio.lowlevel.checkpoint_if_cancelled()  # who has left already is not heard at all
         loop, waiter = self._loop, Waiter()
         if on_wait is not None:
             waiter.on_wait = partial(on_wait, Waiting(ticket, loop.scheduler.fleet))
