@@ -203,6 +203,11 @@ class ModelConfig:
     )
     restart: Restart = attrs.field(factory=Restart, metadata=yaml("What happens after a crash."))
     liveness: Liveness = attrs.field(factory=Liveness, metadata=yaml("Checks of a model that is ready."))
+    prefetch: bool = attrs.field(
+        default=True,
+        metadata=yaml("While another model stops to make room, the big files that `cmd` names are read into "
+                      "memory."),
+    )  # fmt: skip
     pass_credentials: bool = attrs.field(
         default=False,
         metadata=yaml("Where `apiKeys` are set, the process gets the client's `Authorization` and "

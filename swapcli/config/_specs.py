@@ -73,6 +73,7 @@ def _spec(id: str, model: ModelConfig, config: Configuration, priority: int, *, 
         ttl=float(model.ttl) if model.ttl > 0 else None,
         concurrency=model.parallel_limit,
         max_waiting=model.waiting_limit,
+        prefetch=None if model.prefetch else (),
         liveness=Liveness(every=float(model.liveness.every), silent=float(model.liveness.silent)),
         restart=RestartPolicy(
             when=RestartWhen(model.restart.policy),

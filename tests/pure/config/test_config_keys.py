@@ -347,6 +347,7 @@ def test_own_keys_have_the_defaults_that_are_documented() -> None:
         "policy": "on-demand", "intensity": 3, "period": 30, "backoff": 1, "backoffMax": 60,
     }  # fmt: skip
     assert (plain.liveness.every, plain.liveness.silent) == (0, 0)
+    assert plain.prefetch
     fifo = config("").routing.scheduler.settings.fifo
     assert (fifo.max_wait, fifo.leeway, fifo.min_residency, fifo.max_drain) == (120, 60, 0, 0)
 
@@ -357,7 +358,7 @@ def test_own_keys_have_the_defaults_that_are_documented() -> None:
      "restart.policy"),
      ("restart: {intensity: 0}", "restart.intensity"), ("restart: {period: -1}", "restart.period"),
      ("liveness: {every: -0.5}", "liveness.every"), ("liveness: {silent: x}", "liveness.silent"),
-     ("pinned: 5", "pinned"), ("restart: {backoff: .inf}", "restart.backoff")],
+     ("pinned: 5", "pinned"), ("restart: {backoff: .inf}", "restart.backoff"), ("prefetch: 5", "prefetch")],
 )  # fmt: skip
 def test_own_keys_are_checked(keys: str, path: str) -> None:
     assert f"models.m.{path}" in errors(f"models: {{m: {{@, {keys}}}}}")
@@ -374,6 +375,16 @@ def test_signals_by_name_and_number(value: str) -> None:
     found = config(f"models: {{m: {{@, stopSignal: {value}}}}}")
     assert found.models["m"].stop_signal == "INT"
     assert to_specs(found)[0].stop_signal == signal.SIGINT
+
+
+@pytest.mark.parametrize(
+    ("keys", "files"), [("ttl: 0", None), ("prefetch: true", None), ("prefetch: false", ())]
+)
+def test_the_files_that_are_read_ahead_are_found_in_the_command_or_are_none(
+    keys: str, files: tuple[()] | None
+) -> None:
+    (spec,) = to_specs(config(f"models: {{m: {{@, {keys}}}}}"))
+    assert spec.prefetch == files
 
 
 @pytest.mark.rule("G39", "L22")
