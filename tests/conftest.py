@@ -5,7 +5,7 @@ from collections.abc import Generator
 import pytest
 from real_children import Children
 
-pytest_plugins = ["rule_report"]
+pytest_plugins = ["clock_budget", "rule_report"]
 
 
 @pytest.fixture

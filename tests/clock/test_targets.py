@@ -10,9 +10,11 @@ from collections.abc import Sequence
 from functools import partial
 from itertools import cycle
 from math import inf
+from time import perf_counter
 
 import pytest
 import trio
+from clock_budget import BUDGET, Spent
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 import swapcore
@@ -280,6 +282,61 @@ async def test_g26_the_bound_on_waiting_adds_no_more_swaps_than_it_forces(autoju
     assert 3600 / (60 + 3 + 2) - 2 <= len(spawns(servers)) <= 3600 / 60 + 1
 
 
+async def test_g28_an_abandoned_load_costs_the_next_model_its_stop_and_no_more(
+    autojump_clock: MockClock,
+) -> None:
+    """At any moment of the load, and also if the next one asks before the first has left."""
+    for left_after in (0.001, 5, 59.9):
+        for asked_before in (0.0, left_after / 2):
+            servers = FakeServers({A: 60, B: 1}, stop_seconds=2)
+            async with swapcore.open_supervisor(SPECS, launch=servers) as supervisor:
+                async with trio.open_nursery() as nursery:
+                    began = trio.current_time()
+                    with trio.move_on_after(left_after):
+                        nursery.start_soon(load_later, supervisor, B, left_after - asked_before)
+                        await supervisor.load(A)
+                assert trio.current_time() - (began + left_after) <= 2 + 0.3 + 1
+                assert spawns(servers) == [A, B]
+
+
+async def load_later(supervisor: Supervisor, model: ModelId, seconds: float) -> None:
+    await trio.sleep(seconds)
+    await supervisor.load(model)
+
+
+async def test_g29_while_it_backs_off_a_refusal_takes_no_time_and_stops_nobody(
+    autojump_clock: MockClock,
+) -> None:
+    servers = FakeServers(crash_after={A: 0})
+    specs = [ModelSpec(A, restart=swapcore.RestartPolicy(backoff=60)), ModelSpec(B)]
+    async with swapcore.open_supervisor(specs, launch=servers) as supervisor:
+        with pytest.raises(swapcore.StartFailed):
+            await supervisor.load(A)
+        async with supervisor.lease(B):
+            seconds = list[float]()
+            for _ in range(50):
+                asked = perf_counter()
+                with pytest.raises(swapcore.BackingOff):
+                    await supervisor.load(A)
+                seconds.append(perf_counter() - asked)
+            assert sorted(seconds)[25] < 0.005
+    assert spawns(servers) == [A, B]
+
+
+async def test_g35_a_model_that_is_always_to_run_is_back_within_a_second_and_its_load(
+    autojump_clock: MockClock,
+) -> None:
+    always = swapcore.RestartPolicy(when=swapcore.RestartWhen.ALWAYS)
+    servers = FakeServers({A: 4}, crash_after={A: 50})
+    async with swapcore.open_supervisor([ModelSpec(A, restart=always)], launch=servers) as supervisor:
+        await supervisor.load(A)
+        await trio.sleep(1000)
+    crashes = [when for when, what, _ in servers.log if what == "exit"][:-1]
+    returns = [when for when, what, _ in servers.log if what == "ready"][1:]
+    assert len(crashes) >= 15
+    assert max(back - crash for crash, back in zip(crashes, returns, strict=False)) <= 1 + 4
+
+
 async def test_g31_the_lowest_priority_is_served_within_the_bound(autojump_clock: MockClock) -> None:
     servers, policy = FakeServers(stop_seconds=1), SchedulingPolicy(max_wait=60)
     async with swapcore.open_supervisor(SPECS, launch=servers, policy=policy) as supervisor:
@@ -340,3 +397,9 @@ async def test_g40_preloading_is_parallel_and_after_a_change_loads_only_what_is_
         await supervisor.reconfigure(SPECS, planner=BESIDE_EACH_OTHER)
         assert await preload([A, B, C, D]) == pytest.approx(40)
     assert sorted(spawns(servers)) == [A, B, C, D]
+
+
+def test_g44_a_day_of_this_ring_takes_seconds(spent: Spent) -> None:
+    """What is spent by now; after each test of the ring it is looked at again."""
+    assert BUDGET == 5
+    assert spent.total < BUDGET, str(spent)

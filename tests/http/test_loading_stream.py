@@ -145,6 +145,7 @@ async def until_told(client: Client, text: str) -> bytes:
     return body
 
 
+@pytest.mark.rule("L70")
 async def test_h149_h150_h152_h154_h155_loading_is_told_and_the_answer_follows() -> None:
     async with served() as fleet:
         client = await fleet.ask()
@@ -192,6 +193,7 @@ async def test_h148_nothing_is_told_of_a_model_that_is_ready() -> None:
         assert (await (await fleet.ask()).reply("POST")).body == ANSWER
 
 
+@pytest.mark.rule("L69")
 async def test_h148_who_is_turned_away_gets_a_status() -> None:
     async with served(answer=streams()) as fleet:
         client = await fleet.ask("m", "X-Swap-Deadline: nonsense")

@@ -25,6 +25,27 @@ EVENTS: list[ProcEvent] = [
 ]
 
 
+@pytest.mark.rule("L3")
+def test_the_states_by_their_names_on_the_wire() -> None:
+    """llama-swap has a fifth, shutdown, which nobody could see: the server is gone by then."""
+    assert [state.value for state in ProcState] == ["stopped", "starting", "ready", "stopping"]
+
+
+@pytest.mark.rule("L4")
+def test_the_changes_of_state_that_there_are_and_no_other() -> None:
+    """llama-swap's, but that a start which is called off is stopping before it has stopped."""
+    changes = {(state.value, to.value) for state, row in TRANSITIONS.items() for to in row.values()}
+    assert changes - {("stopping", "stopping")} == {
+        ("stopped", "starting"),
+        ("starting", "ready"),
+        ("starting", "stopping"),
+        ("starting", "stopped"),
+        ("ready", "stopping"),
+        ("ready", "stopped"),
+        ("stopping", "stopped"),
+    }
+
+
 def test_every_state_has_a_row_and_is_reachable() -> None:
     assert set(TRANSITIONS) == set(ProcState)
     assert {state for row in TRANSITIONS.values() for state in row.values()} == set(ProcState)

@@ -282,13 +282,16 @@ def test_the_pace() -> None:
 
 
 @pytest.mark.rule("G21")
-async def test_polling_costs_next_to_nothing() -> None:
-    with trio.move_on_after(1.0):
-        await wait_healthy(Endpoint("http://localhost:1"), "/health")  # warm
-    busy = time.process_time()
-    with trio.move_on_after(1.0):
-        await wait_healthy(Endpoint("http://127.0.0.1:1"), "/health")
-    assert time.process_time() - busy < 0.05, "the first second, when it polls most, on a busy machine"
+async def test_polling_takes_less_than_a_hundredth_of_a_processor() -> None:
+    """At the pace that it keeps for most of a load; the best of five, as a busy machine adds to each."""
+    steady = Pace(shortest=Pace().longest)
+    shares = list[float]()
+    for _ in range(5):
+        began, busy = trio.current_time(), time.process_time()
+        with trio.move_on_after(0.4):
+            await wait_healthy(Endpoint("http://127.0.0.1:1"), "/health", pace=steady)
+        shares.append((time.process_time() - busy) / (trio.current_time() - began))
+    assert min(shares) < 0.01
 
 
 @pytest.mark.rule("G43")
