@@ -274,7 +274,6 @@ async def test_g31_priority_is_for_keys_that_are_allowed_it(
     ["X-Swap-Priority: high", "X-Swap-Priority: 101", "X-Swap-Priority: 1.5", "X-Swap-Deadline: soon",
      "X-Swap-Deadline: 0", "X-Swap-Deadline: -1", "X-Swap-Deadline: nan", "X-Swap-Deadline: 1e9"],
 )  # fmt: skip
-@pytest.mark.rule("G27")
 async def test_wishes_that_make_no_sense(header: str) -> None:
     async with rig(Endpoint("http://127.0.0.1:9")) as served:
         reply = await served.chat(b'{"model":"m"}', header)
