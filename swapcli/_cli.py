@@ -52,6 +52,12 @@ def _listen_address(_ctx: click.Context, _param: click.Parameter, text: str) -> 
         raise click.BadParameter(str(error)) from error
 
 
+def _ui_folder(_ctx: click.Context, _param: click.Parameter, folder: Path | None) -> Path | None:
+    if folder is not None and not (folder / "index.html").is_file():
+        raise click.BadParameter(f"there is no index.html in {folder}")
+    return folder
+
+
 _version_option = click.option(
     "--version",
     is_flag=True,
@@ -123,6 +129,13 @@ def swapcli() -> None:
     metavar="N",
     help="Connections of clients at once.  [default: 10000, or what the system allows]",
 )
+@click.option(
+    "--ui-dir",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    callback=_ui_folder,
+    metavar="DIR",
+    help="Show this build of a web page at /ui/, such as llama-swap's, instead of our own.",
+)
 @_version_option
 def serve(
     configs: Sequence[str],
@@ -130,6 +143,7 @@ def serve(
     listen: ListenAddress,
     watch_config: bool,
     watch_interval: float,
+    ui_dir: Path | None,
     tls_cert_file: str | None,
     tls_key_file: str | None,
     max_body: int,
@@ -164,6 +178,7 @@ def serve(
         certificate=certificate,
         max_body=max_body * 1024 * 1024,
         max_connections=max_connections,
+        ui_folder=ui_dir,
     )
 
 
@@ -311,6 +326,7 @@ def _run(
     certificate: tuple[Path, Path] | None = None,
     max_body: int | None = None,
     max_connections: int | None = None,
+    ui_folder: Path | None = None,
 ) -> None:
     """Serve until told to stop, then end the command with the server's status."""
     with _extra_or_failure("serve"):
@@ -329,6 +345,7 @@ def _run(
             certificate=certificate,
             max_body=max_body,
             max_connections=max_connections,
+            ui_folder=ui_folder,
         )
     except (CannotListen, CannotUseCertificate) as error:
         raise Failure(str(error)) from error

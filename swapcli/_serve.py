@@ -48,6 +48,7 @@ from .http import (
     ProxyEnvironment,
     ServerLimits,
     ServerTls,
+    UiFiles,
     UpstreamPool,
     bind,
     create_app,
@@ -80,6 +81,7 @@ def serve(
     certificate: tuple[Path, Path] | None = None,
     max_body: int | None = None,
     max_connections: int | None = None,
+    ui_folder: Path | None = None,
 ) -> int:
     """Serve the models of a configuration until told to stop; returns the exit status.
 
@@ -91,6 +93,7 @@ def serve(
       certificate: PEM files of a certificate and its key, to speak TLS with; ``None``: plain HTTP.
       max_body: bytes of the body of a request to a model.
       max_connections: of clients at once.
+      ui_folder: the files that ``/ui/`` shows; ``None``: our own page.
     Raises:
       ConfigurationError: with every problem of the files.
       CannotListen: the address is taken, or not ours.
@@ -126,6 +129,7 @@ def serve(
             announce,
             tls,
             limits,
+            UiFiles() if ui_folder is None else UiFiles(ui_folder.absolute()),
         )
         trio.run(server.run)
     finally:
@@ -180,6 +184,7 @@ class _Server:
     _announce: Callable[[Sequence[str]], None] | None
     _tls: ServerTls | None
     _limits: ServerLimits
+    _ui_files: UiFiles
     _pool: UpstreamPool = attrs.field(factory=_open_pool, init=False)
     _reloads: Reloads = attrs.field(factory=Reloads, init=False)
     _hub: EventHub = attrs.field(factory=EventHub, init=False)
@@ -233,6 +238,7 @@ class _Server:
                 profile=self._profile,
                 recorder=recorder,
                 measurements=measured,
+                ui_files=self._ui_files,
             )
             nursery.start_soon(tell, events, (state.take, history.take, measured.metrics.take))
 

@@ -16,7 +16,16 @@ import trio
 from hypercorn.typing import ASGIFramework
 
 from swapcli.config import Configuration, ModelConfig
-from swapcli.http import Drain, Live, Measurements, ServerLimits, UpstreamPool, create_app, serve_http
+from swapcli.http import (
+    Drain,
+    Live,
+    Measurements,
+    ServerLimits,
+    UiFiles,
+    UpstreamPool,
+    create_app,
+    serve_http,
+)
 from swapcore import (
     Endpoint,
     ModelId,
@@ -440,6 +449,7 @@ async def rig(
     config: Configuration | None = None,
     limits: ServerLimits | None = None,
     tls: ssl.SSLContext | None = None,
+    ui_files: UiFiles | None = None,
 ) -> AsyncGenerator[Rig]:
     """Serve one model for each endpoint, called ``m``, ``m2``, …; or those of ``config``."""
     if config is None:
@@ -448,7 +458,15 @@ async def rig(
     pool = UpstreamPool()
     fleet = StubFleet(dict(zip(config.models, endpoints, strict=False)))
     live, measured = Live.of_nothing(fleet, config), Measurements.of(config.performance)
-    app = create_app(fleet, config, pool, live=live, measurements=measured, limits=limits or ServerLimits())
+    app = create_app(
+        fleet,
+        config,
+        pool,
+        live=live,
+        measurements=measured,
+        limits=limits or ServerLimits(),
+        ui_files=ui_files or UiFiles(),
+    )
     async with serving(app, limits, tls) as server:
         try:
             yield Rig(server, pool, fleet, live, measured)

@@ -16,4 +16,5 @@ from .measurements import Measurements as Measurements
 from .routes import ROUTES as ROUTES, Route as Route
 from .server_limits import ServerLimits as ServerLimits
 from .server_tls import CannotUseCertificate as CannotUseCertificate, ServerTls as ServerTls
+from .ui_files import UiFiles as UiFiles
 from .upstream_pool import UpstreamPool as UpstreamPool

@@ -9,7 +9,7 @@ from .exchange import Exchange
 
 access_log = logging.getLogger("swapcli.access")
 
-_NOT_LOGGED = ("/wol-health", "/api/performance", "/metrics")
+_NOT_LOGGED = ("/wol-health", "/api/fleet", "/api/performance", "/metrics")
 """What other programs ask for every few seconds."""
 
 CLIENT_CLOSED_REQUEST = 499

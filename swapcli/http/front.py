@@ -40,6 +40,7 @@ from .model_requests import ModelRequests
 from .passthrough import Passthrough
 from .routes import ROUTES, BadPath, Found, NotFound, Redirect, RouteTable, WrongMethod
 from .server_limits import ServerLimits
+from .ui_files import UiFiles
 from .upstream_pool import UpstreamPool
 
 log = logging.getLogger("swapcli.http")
@@ -47,6 +48,7 @@ log = logging.getLogger("swapcli.http")
 _PLAIN = [(b"Content-Type", b"text/plain; charset=utf-8"), (b"X-Content-Type-Options", b"nosniff")]
 _ORIGIN = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
 _DEFAULT_LIMITS = ServerLimits()
+_OWN_PAGE = UiFiles()
 _LiveAnswer: TypeAlias = Callable[[Exchange, str], Awaitable[ErrorAnswer | None]]
 
 
@@ -62,6 +64,7 @@ def create_app(
     profile: ActiveProfile | None = None,
     recorder: Recorder | None = None,
     measurements: Measurements | None = None,
+    ui_files: UiFiles = _OWN_PAGE,
 ) -> Front:
     """Return the ASGI application that serves ``config``'s models.
 
@@ -74,6 +77,7 @@ def create_app(
       history: what happened to the models, which the caller feeds.
       profile: which one is active, and who wants to be told of changes.
       measurements: what the server measures, which the caller feeds; without it nothing is measured.
+      ui_files: what ``/ui/`` shows.
     """
     reload_requests, past = reloads or Reloads(), history or FleetHistory()
     active, bookings = profile or ActiveProfile(), Bookings()
@@ -85,7 +89,7 @@ def create_app(
         def make_pages() -> ASGIFramework:
             from .pages import create_pages
 
-            return create_pages(fleet, config, active, reload_requests, past, followed, measured)
+            return create_pages(fleet, config, active, reload_requests, past, followed, measured, ui_files)
 
         return Site(
             ModelRequests.of(config, fleet, pool, active, bookings, followed),

@@ -15,6 +15,7 @@ import attrs
 import trio
 from quart import Response, request
 from quart_trio import QuartTrio
+from werkzeug.http import parse_range_header
 
 from swapcli import rfc3339
 from swapcli.activity.query import BadQuery, parse_query
@@ -42,7 +43,8 @@ from .measurements import Measurements
 from .model_listing import model_records, running_models
 from .profiles_api import profiles_listing, wanted_profile
 from .resident_memory import resident_memory
-from .routes import ROUTES, Route
+from .routes import ROUTES, Redirect, Route
+from .ui_files import UiFiles
 
 log = logging.getLogger("swapcli.http")
 
@@ -61,6 +63,7 @@ class Pages:
     history: FleetHistory
     recorder: Recorder
     measurements: Measurements
+    ui_files: UiFiles
 
     async def models(self) -> Response:
         records = model_records(self.config, self.fleet.state_of, int(time.time()), self.profile.name)
@@ -78,6 +81,34 @@ class Pages:
             302,
             {"Location": "/ui", "Content-Type": "text/html; charset=utf-8"},
         )
+
+    async def ui_folder(self) -> Response:
+        to = Redirect("/ui/" + (f"?{query}" if (query := request.query_string.decode("latin-1")) else ""))
+        return Response(to.page, 307, {"Location": to.location, "Content-Type": "text/html; charset=utf-8"})
+
+    async def ui(self) -> Response:
+        return await self._ui_file(_rest())
+
+    async def favicon(self) -> Response:
+        return await self._ui_file("favicon.ico")
+
+    async def _ui_file(self, name: str) -> Response:
+        accepted = request.headers.get("Accept-Encoding", "")
+        file = await trio.to_thread.run_sync(self.ui_files.read, name, accepted)
+        if file is None:
+            response = _text("404 page not found\n", 404)
+            response.headers["X-Content-Type-Options"] = "nosniff"
+            return response
+        # There is nothing that a file could have been recognized by, so If-Range never holds.
+        wanted = None if "If-Range" in request.headers else parse_range_header(request.headers.get("Range"))
+        if wanted is None or wanted.units != "bytes" or len(wanted.ranges) != 1:
+            return Response(file.body, 200, file.headers)
+        size = len(file.body)
+        if (span := wanted.range_for_length(size)) is None:
+            return Response("", 416, {"Content-Range": f"bytes */{size}"})
+        start, stop = span
+        part = {"Content-Range": f"bytes {start}-{stop - 1}/{size}"}
+        return Response(file.body[start:stop], 206, {**file.headers, **part})
 
     async def unload_by_get(self) -> Response:
         await self.fleet.unload()
@@ -228,6 +259,7 @@ def create_pages(
     history: FleetHistory,
     recorder: Recorder,
     measurements: Measurements,
+    ui_files: UiFiles,
     routes: Iterable[Route] = ROUTES,
 ) -> QuartTrio:
     """Return the application for the routes with a page. The front has found the route and read the body."""
@@ -235,7 +267,7 @@ def create_pages(
     # Bounds on requests are the front's; an answer takes as long as it takes.
     app.config.update(RESPONSE_TIMEOUT=None, BODY_TIMEOUT=None, MAX_CONTENT_LENGTH=None)
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
-    pages = Pages(fleet, config, profile, reloads, history, recorder, measurements)
+    pages = Pages(fleet, config, profile, reloads, history, recorder, measurements, ui_files)
     for route in routes:
         if route.page:
             view: _View = getattr(pages, route.page)

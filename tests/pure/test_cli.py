@@ -60,6 +60,7 @@ class Served:
         certificate: tuple[Path, Path] | None = None,
         max_body: int | None = None,
         max_connections: int | None = None,
+        ui_folder: Path | None = None,
     ) -> int:
         self.sources, self.listen, self.watch_every = sources, listen, watch_every
         self.certificate, self.limits = certificate, (max_body, max_connections)
