@@ -41,6 +41,7 @@ from .fleet_report import Moment, fleet_report
 from .json_text import to_json, to_json_line
 from .measurements import Measurements
 from .model_listing import model_records, running_models
+from .openapi import openapi_document
 from .profiles_api import profiles_listing, wanted_profile
 from .resident_memory import resident_memory
 from .routes import ROUTES, Redirect, Route
@@ -220,6 +221,10 @@ class Pages:
 
     async def version(self) -> Response:
         return _json({"build_date": "unknown", "commit": "unknown", "version": _version()})
+
+    async def openapi(self) -> Response:
+        keys = bool(self.config.api_keys)
+        return _json(openapi_document(ROUTES, version=_version(), has_keys=keys))
 
     async def metrics(self) -> Response:
         measured = self.measurements

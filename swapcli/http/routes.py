@@ -128,6 +128,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", "/api/profiles", "profiles"),
     Route("PUT", "/api/profiles/active", "select_profile"),
     Route("GET", "/api/version", "version"),
+    Route("GET", "/openapi.json", "openapi"),
     Route("POST", "/api/inflight/{id}/cancel", "cancel_request"),
     Route("GET", "/api/metrics/activity", "activity"),
     Route("GET", "/api/metrics/stats", "activity_totals"),
