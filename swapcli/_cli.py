@@ -376,6 +376,7 @@ def _announce_demo(config: Path, urls: Sequence[str]) -> None:
         "",
         *(f"    {line}" for line in curl_lines(url_from_here(urls[0]))),
         "",
+        f"Or watch them in a browser: {url_from_here(urls[0])}/ui/",
         "Ctrl-C ends it.",
     )
     _say_if_heard(*lines)

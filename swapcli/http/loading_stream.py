@@ -42,7 +42,7 @@ class _Wait:
     told: trio.Event = attrs.field(factory=trio.Event)
 
     def end(self, *, is_ready: bool) -> None:
-        """Nothing changes any more by being told twice."""
+        """The second time changes nothing."""
         if not self.ended.is_set():
             self.is_ready = is_ready
             self.ended.set()
