@@ -92,6 +92,41 @@ def test_anthropic_messages_streamed(claude: anthropic.Anthropic, model: str) ->
         assert f"called {model}" in "".join(stream.text_stream)
 
 
+def test_anthropic_count_tokens(claude: anthropic.Anthropic) -> None:
+    few, many = (
+        claude.messages.count_tokens(model="north", messages=[{"role": "user", "content": text}])
+        for text in ("cat", "cat dog king queen red green blue fast slow")
+    )
+    assert few.input_tokens + 8 == many.input_tokens
+
+
+def test_tools_reach_the_engine(client: openai.OpenAI, claude: anthropic.Anthropic) -> None:
+    """The small models never call one; but the engine reads what it is given, and says what is wrong."""
+    city: dict[str, object] = {"type": "object", "properties": {"city": {"type": "string"}}}
+    answer = client.chat.completions.create(
+        model="north",
+        messages=QUESTION,
+        max_tokens=20,
+        tools=[{"type": "function", "function": {"name": "weather", "parameters": city}}],
+    )
+    assert "called north" in str(answer.choices[0].message.content)
+    with pytest.raises(openai.APIStatusError) as declined:
+        client.chat.completions.create(
+            model="north",
+            messages=QUESTION,
+            tools=[{"type": "function", "function": {"name": "weather", "parameters": city}}],
+            extra_body={"tool_choice": "nonsense"},
+        )
+    assert "tool_choice" in str(declined.value)
+    message = claude.messages.create(
+        model="north",
+        messages=CLAUDE_QUESTION,
+        max_tokens=20,
+        tools=[{"name": "weather", "input_schema": {"type": "object"}}],
+    )
+    assert message.stop_reason == "end_turn"
+
+
 def test_forty_alternating_requests(client: openai.OpenAI) -> None:
     for model in ["north", "south"] * 20:
         assert f"called {model}" in chat(client, model)

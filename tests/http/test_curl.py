@@ -1,0 +1,159 @@
+"""curl, in each version of HTTP that it speaks, against a real server with a model in a process of its own.
+
+What curl says about the version is what was spoken; a fall-back would be seen. To a request in HTTP/1.0 the
+server answers with the version that it speaks itself, as RFC 9110 (2.5) has it.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import attrs
+import pytest
+import scripted_model
+from real_children import free_port
+from served_models import Server, serving
+
+JSON = ("-H", "Content-Type: application/json")
+VERSIONS = {"--http1.0": "1.1", "--http1.1": "1.1", "--http2-prior-knowledge": "2"}
+EVERY_VERSION = pytest.mark.parametrize("version", VERSIONS)
+BROKEN_OFF = (18, 92)
+"""curl's exit status for a body that ends too early, and for a stream of HTTP/2 that was reset."""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("curl")
+    lines = ["healthCheckTimeout: 30", "models:"]
+    for name in ("scripted", "mortal"):
+        port = free_port()
+        lines += [
+            f"  {name}:",
+            f"    cmd: {sys.executable} {scripted_model.__file__} {name} {port} {folder}",
+            f"    proxy: http://127.0.0.1:{port}",
+            "    restart: {backoff: 0, intensity: 1000}",
+        ]
+    config = folder / "config.yaml"
+    config.write_text("\n".join(lines))
+    with serving(config, folder / "log") as server:
+        yield server
+
+
+@attrs.frozen
+class Fetched:
+    exit_status: int
+    status: int
+    version: str
+    connections: int
+    body: bytes
+
+
+def curl(*arguments: str, folder: Path) -> Fetched:
+    program = shutil.which("curl")
+    assert program is not None, "these tests need curl"
+    body = folder / "body"
+    found = subprocess.run(
+        [
+            *(program, "--silent", "--show-error", "--no-buffer", "--noproxy", "*", "--max-time", "30"),
+            *("--output", str(body), "--write-out", "%{http_code} %{http_version} %{num_connects}"),
+            *arguments,
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    status, version, connections = found.stdout.split()
+    return Fetched(
+        found.returncode,
+        int(status),
+        version,
+        int(connections),
+        body.read_bytes() if body.exists() else b"",
+    )
+
+
+@EVERY_VERSION
+def test_curl_chats(server: Server, tmp_path: Path, version: str) -> None:
+    asked = json.dumps({"model": "scripted", "messages": []})
+    got = curl(version, *JSON, "-d", asked, f"{server.url}/v1/chat/completions", folder=tmp_path)
+    assert (got.exit_status, got.status, got.version) == (0, 200, VERSIONS[version])
+    assert json.loads(got.body)["choices"][0]["message"]["content"] == "scripted"
+
+
+@EVERY_VERSION
+def test_curl_streams(server: Server, tmp_path: Path, version: str) -> None:
+    asked = json.dumps({"model": "scripted", "messages": [], "stream": True})
+    got = curl(version, *JSON, "-d", asked, f"{server.url}/v1/chat/completions", folder=tmp_path)
+    assert (got.exit_status, got.status, got.version) == (0, 200, VERSIONS[version])
+    assert got.body == b"".join(scripted_model.openai_chat_events({}))
+    server.wait_for_log(f"HTTP/{version[-3:]}" if version.startswith("--http1") else "HTTP/2.0")
+
+
+@EVERY_VERSION
+def test_curl_uploads_a_form(server: Server, tmp_path: Path, version: str) -> None:
+    recording = tmp_path / "memo.wav"
+    recording.write_bytes(scripted_model.SOUND)
+    form = ("-F", f"file=@{recording}", "-F", "model=scripted")
+    got = curl(version, *form, f"{server.url}/v1/audio/transcriptions", folder=tmp_path)
+    assert (got.exit_status, got.status, got.version) == (0, 200, VERSIONS[version])
+    name, length, _ = json.loads(json.loads(got.body)["text"])["file"]
+    assert (name, length) == ("memo.wav", len(scripted_model.SOUND))
+
+
+@EVERY_VERSION
+def test_curl_downloads_a_long_answer_of_unknown_length(server: Server, tmp_path: Path, version: str) -> None:
+    asked = json.dumps({"model": "scripted", "input": "Hello", "voice": "alloy"})
+    got = curl(version, *JSON, "-d", asked, f"{server.url}/v1/audio/speech", folder=tmp_path)
+    assert (got.exit_status, got.status, got.version) == (0, 200, VERSIONS[version])
+    assert got.body == scripted_model.SOUND
+
+
+@EVERY_VERSION
+def test_curl_asks_for_what_the_server_says_itself(server: Server, tmp_path: Path, version: str) -> None:
+    got = curl(version, f"{server.url}/v1/models", folder=tmp_path)
+    assert (got.exit_status, got.status, got.version) == (0, 200, VERSIONS[version])
+    assert [model["id"] for model in json.loads(got.body)["data"]] == ["mortal", "scripted"]
+    got = curl(version, "--head", f"{server.url}/health", folder=tmp_path)
+    assert (got.exit_status, got.status, got.version) == (0, 200, VERSIONS[version])
+    got = curl(version, f"{server.url}/nowhere", folder=tmp_path)
+    assert (got.exit_status, got.status, got.version) == (0, 404, VERSIONS[version])
+
+
+@pytest.mark.rule("G45")
+@pytest.mark.parametrize("version", ["--http1.1", "--http2-prior-knowledge"])
+def test_curl_sees_that_a_stream_was_broken_off(server: Server, tmp_path: Path, version: str) -> None:
+    """In HTTP/1.0 the end of the connection is the end of the body, and no server can say more."""
+    asked = json.dumps({"model": "mortal", "stream": True, "script": {"die_after": 3}})
+    got = curl(version, *JSON, "-d", asked, f"{server.url}/v1/chat/completions", folder=tmp_path)
+    assert got.exit_status in BROKEN_OFF
+    assert (got.status, got.version) == (200, VERSIONS[version])
+    assert got.body == b"".join(scripted_model.openai_chat_events({})[:3])
+
+
+def test_curl_keeps_its_connection_across_answers_and_errors(server: Server, tmp_path: Path) -> None:
+    chat = f"{server.url}/v1/chat/completions"
+    ask, miss = (json.dumps({"model": name, "messages": []}) for name in ("scripted", "nobody"))
+    first = [*JSON, "-d", ask, chat]
+    rest = [
+        part
+        for body in (miss, ask, miss, ask)
+        for part in ("--next", "--silent", *JSON, "-d", body, "-o", "/dev/null", chat)
+    ]
+    got = curl(*first, *rest, "--write-out", "", folder=tmp_path)
+    assert got == attrs.evolve(got, exit_status=0, status=200, connections=1)
+
+
+def test_curl_waits_for_100_continue_before_a_large_upload(server: Server, tmp_path: Path) -> None:
+    body = tmp_path / "request"
+    body.write_text(json.dumps({"model": "scripted", "messages": [], "padding": "x" * 2_000_000}))
+    got = curl(
+        *("--http1.1", *JSON, "-H", "Expect: 100-continue", "--expect100-timeout", "20"),
+        *("--data-binary", f"@{body}", "--max-time", "10", f"{server.url}/v1/chat/completions"),
+        folder=tmp_path,
+    )
+    assert (got.exit_status, got.status) == (0, 200)  # it would have waited 20 s in vain
