@@ -82,6 +82,7 @@ async def scene(*, is_listening: bool = True) -> AsyncGenerator[Scene]:
 
 
 @pytest.mark.rule("H144")
+@pytest.mark.rule("L154")
 async def test_what_an_entry_says(autojump_clock: MockClock) -> None:
     async with scene() as on:
         request = on.arrive(1_700_000_000.25)
@@ -106,6 +107,7 @@ async def test_what_an_entry_says(autojump_clock: MockClock) -> None:
 
 
 @pytest.mark.rule("G38")
+@pytest.mark.rule("L154")
 async def test_an_entry_says_what_it_waits_for(autojump_clock: MockClock) -> None:
     async with scene() as on:
         request, line = on.arrive(), Line()
@@ -157,6 +159,7 @@ async def test_arrival_headers_and_end_are_told_at_once(autojump_clock: MockCloc
 
 
 @pytest.mark.rule("H147")
+@pytest.mark.rule("L155")
 async def test_a_growing_answer_is_told_four_times_a_second(autojump_clock: MockClock) -> None:
     async with scene() as on:
         request = on.arrive()
@@ -179,6 +182,7 @@ async def test_a_growing_answer_is_told_four_times_a_second(autojump_clock: Mock
 
 
 @pytest.mark.rule("H147")
+@pytest.mark.rule("L155")
 async def test_many_changes_at_once_become_a_snapshot(autojump_clock: MockClock) -> None:
     async with scene() as on:
         requests = [on.arrive(float(-number)) for number in range(127)]

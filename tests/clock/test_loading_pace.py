@@ -47,6 +47,7 @@ async def told(wait_for: float, clock: MockClock) -> list[tuple[float, list[str]
     return sent
 
 
+@pytest.mark.rule("L150")
 async def test_h151_texts_come_in_pieces_at_the_speed_of_reading(autojump_clock: MockClock) -> None:
     sent = await told(0.7, autojump_clock)
     assert [pieces for _, pieces in sent[:-1]] == [[piece] for piece in OPENING]

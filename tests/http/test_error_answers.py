@@ -49,6 +49,7 @@ def start_failed() -> StartFailed:
     ],
     ids=lambda value: type(value).__name__,
 )
+@pytest.mark.rule("L166")
 async def test_g36_what_the_supervisor_raises(
     error: Exception, status: int, code: str, retry_after: str | None, may_retry: bool
 ) -> None:
@@ -115,6 +116,7 @@ async def test_an_unknown_model_is_a_404() -> None:
         ("", "application/json", b""),
     ],
 )
+@pytest.mark.rule("L165")
 def test_h26_the_accept_header_chooses(accept: str, content_type: str, body: bytes) -> None:
     headers, rendered = ErrorAnswer(404, "a <b> & 'c' \"d\"").render(accept)
     assert dict(headers)[b"Content-Type"] == content_type.encode()
@@ -141,6 +143,7 @@ def test_h26_the_accept_header_chooses(accept: str, content_type: str, body: byt
         (507, "server_error", "internal_error"),
     ],
 )
+@pytest.mark.rule("L165")
 def test_h28_type_and_code(status: int, kind: str, code: str) -> None:
     error = json.loads(ErrorAnswer(status, "x").render("")[1])["error"]
     assert (error["type"], error["code"]) == (kind, code)

@@ -146,6 +146,7 @@ async def until_told(client: Client, text: str) -> bytes:
 
 
 @pytest.mark.rule("L70")
+@pytest.mark.rule("L149")
 async def test_h149_h150_h152_h154_h155_loading_is_told_and_the_answer_follows() -> None:
     async with served() as fleet:
         client = await fleet.ask()
@@ -178,6 +179,7 @@ async def test_h149_h150_h152_h154_h155_loading_is_told_and_the_answer_follows()
         (CHAT, True, "silent"),
     ],
 )
+@pytest.mark.rule("L148")
 async def test_h148_others_just_wait(path: str, stream: bool, model: str) -> None:
     async with served({"m": LOADS, "silent": ModelConfig()}) as fleet:
         fleet.gate(model).set()
@@ -186,6 +188,7 @@ async def test_h148_others_just_wait(path: str, stream: bool, model: str) -> Non
     assert (reply.status, reply.body) == (200, ANSWER)
 
 
+@pytest.mark.rule("L148")
 async def test_h148_nothing_is_told_of_a_model_that_is_ready() -> None:
     async with served() as fleet:
         fleet.gate("m").set()
@@ -218,6 +221,7 @@ async def test_h153_the_place_in_line_and_the_estimate() -> None:
 
 
 @pytest.mark.rule("G22")
+@pytest.mark.rule("L150", "L151", "L152")
 async def test_g4_g22_the_tale_delays_neither_its_own_request_nor_another() -> None:
     async with served({"m": LOADS, "silent": ModelConfig()}) as fleet:
         behind, ends = [], []
@@ -242,6 +246,7 @@ async def test_g4_g22_the_tale_delays_neither_its_own_request_nor_another() -> N
         assert min(ends) < 0.05
 
 
+@pytest.mark.rule("H222", "L153")
 async def test_g37_h156_a_start_that_fails_is_an_error_event_and_an_end() -> None:
     async with served() as fleet:
         fleet.broken.add("m")

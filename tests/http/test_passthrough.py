@@ -37,6 +37,7 @@ async def test_h15_h69_without_a_name() -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE", "BREW"])
+@pytest.mark.rule("L146")
 async def test_h70_any_method(method: str) -> None:
     async with upstream(always(plain(b"x"))) as up, rig(up.endpoint) as served:
         assert (await served.ask(method, "/upstream/m/y", body=b"z")).body == b"x"
@@ -57,6 +58,7 @@ async def test_h70_any_method(method: str) -> None:
         ("/upstream/short/m2", "org", "/m2"),
     ],
 )
+@pytest.mark.rule("L146")
 async def test_h71_h73_the_longest_name_and_what_is_left_of_the_path(
     path: str, model: str, left: str
 ) -> None:
@@ -76,6 +78,7 @@ async def test_h71_no_such_model() -> None:
 
 
 @pytest.mark.parametrize(("method", "status"), [("GET", 301), ("HEAD", 301), ("POST", 308)])
+@pytest.mark.rule("L146")
 async def test_h72_a_name_without_a_path_is_a_folder(method: str, status: int) -> None:
     async with rig(config=models("org/a b")) as served:
         reply = await served.ask(method, "/upstream/org%2Fa%20b?x=%20y")
@@ -185,6 +188,7 @@ async def test_h75_a_peer_gets_its_own_name_for_the_model() -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.rule("L145")
 async def test_h78_files_do_not_load_a_model(method: str) -> None:
     async with upstream(always(plain(b"x"))) as up, rig(up.endpoint) as served:
         reply = await served.ask(method, "/upstream/m/assets/app%2Ejs?v=1")
@@ -195,6 +199,7 @@ async def test_h78_files_do_not_load_a_model(method: str) -> None:
         assert (await served.ask(method, "/upstream/m/assets/app%2Ejs?v=1")).body == b"x"
 
 
+@pytest.mark.rule("H81", "L147")
 async def test_h79_to_h82_comfyui() -> None:
     async with (
         upstream(always(plain(b"x"))) as up,

@@ -276,6 +276,7 @@ async def test_a_large_body_is_edited_beside_the_loop() -> None:
 # -- the listing ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.rule("H126", "H127")
 async def test_h124_to_h128_the_list_has_every_name() -> None:
     config = configuration(
         peers={"far": PeerConfig("http://127.0.0.1:9", ("x", "org/y"))},

@@ -11,6 +11,7 @@ from swapcli.config import Configuration, ModelConfig
 from swapcore import Endpoint
 
 
+@pytest.mark.rule("H95")
 async def test_body_and_headers_of_a_response_arrive_as_they_were_sent() -> None:
     response = plain(
         b"\x00\xffraw", "Content-Type: image/png", "X-MiXed: Case", "Set-Cookie: a=1", "Set-Cookie: b=2"
@@ -24,6 +25,7 @@ async def test_body_and_headers_of_a_response_arrive_as_they_were_sent() -> None
     assert reply["content-length"] == "5"
 
 
+@pytest.mark.rule("H95")
 async def test_date_and_server_of_the_upstream_are_kept() -> None:
     date = "Sun, 06 Nov 1994 08:49:37 GMT"
     async with (
@@ -42,6 +44,7 @@ async def test_a_date_is_added_where_there_is_none_and_no_server() -> None:
     assert "server" not in reply
 
 
+@pytest.mark.rule("H95")
 async def test_hop_by_hop_headers_of_a_response_are_removed() -> None:
     hop = (
         "Connection: keep-alive, X-Private",
@@ -57,6 +60,7 @@ async def test_hop_by_hop_headers_of_a_response_are_removed() -> None:
     assert reply["x-public"] == "1"
 
 
+@pytest.mark.rule("H86")
 async def test_hop_by_hop_headers_of_a_request_are_removed() -> None:
     hop = (
         "Connection: close, X-Private",
@@ -75,6 +79,7 @@ async def test_hop_by_hop_headers_of_a_request_are_removed() -> None:
 
 
 @pytest.mark.rule("L55")
+@pytest.mark.rule("H85", "H87")
 async def test_the_upstream_gets_the_clients_host_and_address() -> None:
     async with upstream(always(plain(b"x"))) as up, rig(up.endpoint) as served:
         client = await served.server.client()
@@ -88,6 +93,7 @@ async def test_the_upstream_gets_the_clients_host_and_address() -> None:
 
 
 @pytest.mark.rule("L55")
+@pytest.mark.rule("H84")
 async def test_base_path_and_query_of_the_endpoint_come_first() -> None:
     async with (
         upstream(always(plain(b"x"))) as up,
@@ -212,6 +218,7 @@ async def test_responses_without_a_body(status: str) -> None:
     assert up.connections == 1
 
 
+@pytest.mark.rule("H107")
 async def test_h220_interim_responses_do_not_hide_the_real_one() -> None:
     response = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Processing\r\nX-No: 1\r\n\r\n"
     async with (
@@ -321,6 +328,7 @@ async def test_bytes_after_a_response_are_never_taken_for_the_next_one() -> None
     assert up.connections == 3
 
 
+@pytest.mark.rule("H25")
 async def test_g41_credentials_that_open_this_server_are_not_sent_on() -> None:
     config = Configuration(models={"m": ModelConfig()}, api_keys=("k",))
     async with upstream(always(plain(b"x"))) as up, rig(up.endpoint, config=config) as served:
@@ -329,6 +337,7 @@ async def test_g41_credentials_that_open_this_server_are_not_sent_on() -> None:
     assert "x-api-key" not in up.seen[0]
 
 
+@pytest.mark.rule("H25")
 async def test_without_keys_of_our_own_credentials_are_the_upstreams() -> None:
     async with upstream(always(plain(b"x"))) as up, rig(up.endpoint) as served:
         await served.chat(b'{"model":"m"}', "Authorization: Bearer k", "X-Api-Key: k2")
@@ -336,6 +345,7 @@ async def test_without_keys_of_our_own_credentials_are_the_upstreams() -> None:
     assert up.seen[0]["x-api-key"] == "k2"
 
 
+@pytest.mark.rule("H94")
 async def test_a_slow_head_is_a_504_where_the_model_has_a_limit() -> None:
     async def never(seen: object, stream: trio.SocketStream) -> None:
         await trio.sleep_forever()

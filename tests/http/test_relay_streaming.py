@@ -17,6 +17,7 @@ ASK = request("POST", "/v1/chat/completions", JSON, body=b'{"model":"m","stream"
 
 
 @pytest.mark.rule("L56")
+@pytest.mark.rule("H99")
 async def test_each_chunk_arrives_before_the_next_is_sent() -> None:
     arrived = [trio.Event() for _ in range(3)]
 
@@ -38,6 +39,7 @@ async def test_each_chunk_arrives_before_the_next_is_sent() -> None:
         assert await client.piece() is None
 
 
+@pytest.mark.rule("H99")
 async def test_the_headers_arrive_before_the_body_begins() -> None:
     head_arrived = trio.Event()
 
@@ -150,6 +152,7 @@ async def test_h102_a_client_that_leaves_is_seen_upstream_at_once(when: str) -> 
     ids=["chunked", "length"],
 )
 @pytest.mark.rule("L57")
+@pytest.mark.rule("H103", "H104", "H223")
 async def test_g45_an_upstream_that_dies_in_mid_stream_never_looks_finished(
     begin: bytes, reset: bool
 ) -> None:

@@ -23,6 +23,7 @@ from recorded_server import ANSWER, USAGE, Held, recorded
 @pytest.mark.rule("H143")
 @pytest.mark.rule("H144")
 @pytest.mark.rule("H146")
+@pytest.mark.rule("L154")
 async def test_an_entry_of_the_list() -> None:
     held = Held(begin=CHUNKED + chunk(b"data: 1\n\n"), end=END)
     async with recorded(held) as served, trio.open_nursery() as nursery:
@@ -57,6 +58,7 @@ async def test_gets_are_listed_and_requests_without_a_model_are_not() -> None:
 
 @pytest.mark.rule("H142")
 @pytest.mark.rule("H106")
+@pytest.mark.rule("L156")
 async def test_cancelling_a_request_that_was_not_answered() -> None:
     held = Held()
     async with recorded(held) as served:
@@ -84,6 +86,7 @@ async def test_cancelling_a_request_that_was_not_answered() -> None:
 
 
 @pytest.mark.rule("H106")
+@pytest.mark.rule("L156")
 async def test_cancelling_a_request_in_mid_stream() -> None:
     held = Held(begin=CHUNKED + chunk(b"data: 1\n\n"))
     async with recorded(held) as served:

@@ -315,6 +315,7 @@ async def test_http2_is_relayed() -> None:
     assert up.seen[0]["host"] == "two.example"
 
 
+@pytest.mark.rule("H95")
 async def test_http2_trailers_are_relayed_to_a_client_that_wants_them() -> None:
     response = (
         b"HTTP/1.1 200 OK\r\nTrailer: x-sum\r\nTransfer-Encoding: chunked\r\n\r\n"

@@ -106,6 +106,7 @@ async def test_g17_a_crash_before_the_first_byte_is_repaired_by_another_lease() 
         assert served.fleet.leases == ["m", "m"]
 
 
+@pytest.mark.rule("H94", "L166")
 async def test_a_request_that_kills_the_process_twice_is_answered_502() -> None:
     async def crash(seen: Seen, stream: trio.SocketStream) -> None:
         stream.socket.close()

@@ -194,6 +194,7 @@ async def until(received: bytearray, what: bytes) -> None:
             await trio.sleep(0.002)
 
 
+@pytest.mark.rule("L58")
 async def test_h109_not_one_byte_is_changed_and_none_is_lost_around_the_switch() -> None:
     async with raw_upstream(SWITCH + b"\x81\x05early") as (endpoint, streams, received):
         async with rig(endpoint) as served:
@@ -248,6 +249,7 @@ async def test_an_answer_other_than_101_is_an_answer() -> None:
         ["Connection: keep-alive", "Connection: x, UPGRADE", "Upgrade: h3", "Upgrade: a, WebSocket"],
     ],
 )
+@pytest.mark.rule("L142")
 async def test_h108_what_is_an_upgrade(lines: list[str]) -> None:
     async with raw_upstream(SWITCH) as (endpoint, _, _), rig(endpoint) as served:
         client = await served.server.client()
@@ -265,6 +267,7 @@ async def test_h108_what_is_an_upgrade(lines: list[str]) -> None:
     ],
     ids=["another protocol", "not named", "with a body", "with chunks"],
 )
+@pytest.mark.rule("L142")
 async def test_h108_what_is_none(lines: list[str]) -> None:
     async with raw_upstream(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok") as (endpoint, _, received):
         async with rig(endpoint) as served:
@@ -276,6 +279,7 @@ async def test_h108_what_is_none(lines: list[str]) -> None:
     assert b"upgrade" not in bytes(received).lower()
 
 
+@pytest.mark.rule("L144", "L67")
 async def test_h111_an_ignored_websocket_neither_loads_nor_holds_the_model() -> None:
     async with echoing() as up:
         config = Configuration(

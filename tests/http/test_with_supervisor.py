@@ -107,6 +107,7 @@ async def test_requests_load_and_swap_models() -> None:
 
 
 @pytest.mark.rule("L41", "L99")
+@pytest.mark.rule("H117")
 async def test_unload_ends_a_stream_visibly() -> None:
     async with fleet() as served:
         client = await served.server.client()
@@ -150,6 +151,7 @@ async def test_g45_a_crash_in_mid_stream_is_seen_by_the_client() -> None:
 
 
 @pytest.mark.rule("L71")
+@pytest.mark.rule("H115", "L166")
 async def test_a_failed_start_is_a_502_that_says_why() -> None:
     async with fleet() as served:
         status, body = await served.ask("broken")
@@ -169,6 +171,7 @@ async def test_load_by_hand() -> None:
 
 
 @pytest.mark.rule("L65", "L71")
+@pytest.mark.rule("H118", "L166")
 async def test_after_close_waiting_and_new_requests_get_503() -> None:
     async with fleet() as served:
         served.supervisor.close()
@@ -179,6 +182,7 @@ async def test_after_close_waiting_and_new_requests_get_503() -> None:
 
 
 @pytest.mark.rule("L71")
+@pytest.mark.rule("L166")
 async def test_a_client_that_leaves_the_queue_starts_nothing() -> None:
     async with fleet() as served:
         streaming = await served.server.client()
