@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 import attrs
 
 from swapcli.config import PeerFilters
 
-from .json_container import Container, Text, take_apart
+from .json_container import Container, take_apart
+from .json_members import Text
 from .json_paths import Path, PathFault, Query, Step, parse_path, remove_from, set_in
 from .json_queries import replace_found
 from .json_values import NoJson, rendered, string
@@ -18,6 +19,8 @@ Pieces: TypeAlias = tuple[Text, ...]
 """A body, in stretches of what the client sent and of what was put between them."""
 
 _MODEL: Path = (Step("model"),)
+_LONG = 64 * 1024
+"""From so many bytes on, a stretch is sent from where it is."""
 
 
 class FilterFailed(Exception):
@@ -94,7 +97,24 @@ class BodyFilter:
             strip.apply(container)
         for setter in (*self._sets, *self._sets_by_name.get(name, ())):
             setter.apply(container)
-        return tuple(container.pieces())
+        return tuple(_gathered(container.pieces()))
+
+
+def _gathered(pieces: Iterable[Text]) -> Iterator[Text]:
+    """Yield the same text, the short pieces of it joined: each is a trip to the network."""
+    short: list[Text] = []
+    size = 0
+    for piece in pieces:
+        if short and size + len(piece) >= _LONG:
+            yield b"".join(short)
+            short, size = [], 0
+        if len(piece) >= _LONG:
+            yield piece
+        else:
+            short.append(piece)
+            size += len(piece)
+    if short:
+        yield b"".join(short)
 
 
 def _setters(params: Mapping[str, Any]) -> tuple[_Set, ...]:

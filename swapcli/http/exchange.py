@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from email.utils import formatdate
+from io import BytesIO
 from math import inf
 from time import time
 from typing import Protocol, TypeAlias
@@ -140,7 +141,7 @@ class Exchange:
         self._body_refused = True  # unless it turns out to be all there
         if self._announced_length() > limit:
             raise BodyTooLarge(limit)
-        pieces: list[bytes] = []
+        whole = BytesIO()  # grows in place, where a list of pieces and what is joined of it are two bodies
         size = 0
         with trio.CancelScope() as patience:
             while not self._body_complete:
@@ -149,12 +150,11 @@ class Exchange:
                 size += len(piece)
                 if size > limit:
                     raise BodyTooLarge(limit)
-                if piece:
-                    pieces.append(piece)
+                whole.write(piece)
         if patience.cancelled_caught:
             raise BodyTooSlow
         self._body_refused = False
-        self.body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        self.body = whole.getvalue()
         return self.body
 
     def _announced_length(self) -> int:

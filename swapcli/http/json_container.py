@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import TypeAlias
 
 import attrs
 
-from .json_members import elements, members
-
-Text: TypeAlias = bytes | memoryview
-"""A stretch of JSON; what a client sent is referred to and not copied."""
+from .json_members import Text, elements, members
 
 _SPACE = re.compile(rb"[ \t\r\n]*")
 _OPENING = re.compile(rb"(?:\xef\xbb\xbf)?[ \t\r\n]*([{\[])")
@@ -25,9 +21,28 @@ class Entry:
     """Empty in an array."""
     before: Text
     """The key and its colon, and white space."""
-    value: Text
+    value: Text | Container
+    """A container once something in it was to be edited."""
     after: list[Text] = attrs.field(factory=list[Text])
     """White space up to the comma or the end."""
+
+    def inside(self) -> Container | None:
+        """Return the container that the value is, for edits in place; None when it is none."""
+        match self.value:
+            case Container() as container:
+                return container
+            case text:
+                inner = take_apart(text)
+                self.value = text if inner is None else inner
+                return inner
+
+    def text(self) -> Text:
+        """Return the value in one piece."""
+        match self.value:
+            case Container() as container:
+                return container.joined()
+            case text:
+                return text
 
 
 @attrs.define(eq=False)
@@ -59,7 +74,11 @@ class Container:
             if number:
                 yield b","
             yield entry.before
-            yield entry.value
+            match entry.value:
+                case Container() as inner:
+                    yield from inner.pieces()
+                case text:
+                    yield text
             yield from entry.after
         yield self.closing
 
@@ -69,26 +88,25 @@ class Container:
 
 def take_apart(text: Text) -> Container | None:
     """Return the container that ``text`` is; None when it is something else, or nothing."""
-    document = bytes(text)
-    view, opening = memoryview(document), _OPENING.match(document)
+    document, opening = memoryview(text), _OPENING.match(text)
     if opening is None:
         return None
     is_object = opening[1] == b"{"
     position = end = opening.end()
-    container = Container(is_object, [view[:position]], [], b"")
+    container = Container(is_object, [document[:position]], [], b"")
     for member in members(document) if is_object else elements(document):
         end = _end_of_space(document, member.end)
-        before, value = view[position : member.start], view[member.start : member.end]
-        container.entries.append(Entry(member.key, before, value, [view[member.end : end]]))
+        before, value = document[position : member.start], document[member.start : member.end]
+        container.entries.append(Entry(member.key, before, value, [document[member.end : end]]))
         position = end + 1  # behind the comma; where there is none, no entry follows
     if not container.entries:
         end = _end_of_space(document, position)
-        container.opening.append(view[position:end])
-    container.closing = view[end:]
+        container.opening.append(document[position:end])
+    container.closing = document[end:]
     return container
 
 
-def _end_of_space(document: bytes, start: int) -> int:
+def _end_of_space(document: Text, start: int) -> int:
     space = _SPACE.match(document, start)
     assert space is not None
     return space.end()

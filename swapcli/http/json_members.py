@@ -10,8 +10,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from typing import TypeAlias
 
 import attrs
+
+Text: TypeAlias = bytes | memoryview
+"""A stretch of JSON; what a client sent is referred to and not copied."""
 
 _SPACE = re.compile(rb"[ \t\r\n]*")
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
@@ -33,12 +37,12 @@ class Member:
     """One past its last byte."""
 
 
-def members(document: bytes) -> Iterator[Member]:
+def members(document: Text) -> Iterator[Member]:
     """Yield the members of the object that the document is, in order, until it ends or makes no sense.
 
     A document that is something else has none. The caller may stop early; nothing behind is looked at.
     """
-    position = _skip_space(document, 3 if document.startswith(b"\xef\xbb\xbf") else 0)
+    position = _skip_space(document, 3 if document[:3] == b"\xef\xbb\xbf" else 0)
     if document[position : position + 1] != b"{":
         return
     position = _skip_space(document, position + 1)
@@ -59,7 +63,7 @@ def members(document: bytes) -> Iterator[Member]:
         position = _skip_space(document, position + 1)
 
 
-def elements(document: bytes) -> Iterator[Member]:
+def elements(document: Text) -> Iterator[Member]:
     """Yield the elements of the array that the document is, in order, until it ends or makes no sense."""
     position = _skip_space(document, 0)
     if document[position : position + 1] != b"[":
@@ -89,13 +93,13 @@ def string_of(quoted: bytes) -> str | None:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def _skip_space(document: bytes, position: int) -> int:
+def _skip_space(document: Text, position: int) -> int:
     space = _SPACE.match(document, position)
     assert space is not None
     return space.end()
 
 
-def _end_of_value(document: bytes, start: int) -> int | None:
+def _end_of_value(document: Text, start: int) -> int | None:
     opening = document[start : start + 1]
     if opening == b'"':
         string = _STRING.match(document, start)
@@ -105,10 +109,10 @@ def _end_of_value(document: bytes, start: int) -> int | None:
         return scalar.end() if scalar else None
     depth = 0
     for token in _BRACKETS.finditer(document, start):
-        match token.group():
-            case b"{" | b"[":
+        match document[token.start()]:  # not the token: a string may be an image
+            case 0x7B | 0x5B:
                 depth += 1
-            case b"}" | b"]":
+            case 0x7D | 0x5D:
                 depth -= 1
                 if depth == 0:
                     return token.end()

@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 import attrs
 
-from .json_container import Container, Entry, Text, take_apart
+from .json_container import Container, Entry
 from .json_values import string
 
 _QUERY_CHARACTERS = frozenset("|#@*?")
@@ -88,7 +88,11 @@ def set_in(container: Container, path: Path, value: bytes) -> None:
     """
     step, *rest = path
     if (entry := _find(container, step)) is not None:
-        entry.value = _with(entry.value, rest, value)
+        inner = entry.inside() if rest else None
+        if inner is not None:
+            set_in(inner, tuple(rest), value)
+        else:
+            entry.value = _built(rest, value)  # what is no container gives way to one
     elif container.is_object:
         container.append(string(step.name) + b":", _built(rest, value), step.name)
     elif step.is_behind_the_end:
@@ -113,9 +117,8 @@ def remove_from(container: Container, path: Path) -> None:
     for entry in found:
         if not rest:
             container.remove(entry)
-        elif (inner := take_apart(entry.value)) is not None:
+        elif (inner := entry.inside()) is not None:
             remove_from(inner, tuple(rest))
-            entry.value = inner.joined()
 
 
 def _find(container: Container, step: Step) -> Entry | None:
@@ -123,16 +126,6 @@ def _find(container: Container, step: Step) -> Entry | None:
         return next((entry for entry in container.entries if entry.key == step.name), None)
     index = step.index
     return container.entries[index] if index is not None and index < len(container.entries) else None
-
-
-def _with(text: Text, path: Sequence[Step], value: bytes) -> Text:
-    if not path:
-        return value
-    container = take_apart(text)
-    if container is None:
-        return _built(path, value)  # what is no container gives way to one
-    set_in(container, tuple(path), value)
-    return container.joined()
 
 
 def _built(path: Sequence[Step], value: bytes) -> bytes:

@@ -16,7 +16,7 @@ from typing import Any
 
 import attrs
 
-from .json_container import Container, Entry, take_apart
+from .json_container import Container, Entry
 
 _PART = re.compile(r"#\((?:[^()\"]|\"(?:[^\"\\]|\\.)*\")*\)#?|(?:\\.|[^.|\\])+")
 _CONDITION = re.compile(r"\s*(.*?)\s*(==|!=|<=|>=|!%|=|<|>|%)\s*(.*?)\s*", re.DOTALL)
@@ -64,9 +64,8 @@ def _replace(container: Container, parts: Sequence[str], value: bytes) -> None:
     for entry in _found(container, part):
         if not rest:
             entry.value = value
-        elif (inner := take_apart(entry.value)) is not None:
+        elif (inner := entry.inside()) is not None:
             _replace(inner, rest, value)
-            entry.value = inner.joined()
 
 
 def _found(container: Container, part: str) -> list[Entry]:
@@ -77,7 +76,7 @@ def _found(container: Container, part: str) -> list[Entry]:
         if part == "#":
             return entries
         condition = _Condition.of(part[2:].rpartition(")")[0])
-        hits = [entry for entry in entries if condition is not None and condition.holds(bytes(entry.value))]
+        hits = [entry for entry in entries if condition is not None and condition.holds(bytes(entry.text()))]
         return hits if part.endswith("#") else hits[:1]
     if container.is_object:
         pattern = _as_glob(part)
