@@ -49,7 +49,7 @@ class Fleet:
             return False
         if slot.state is not ProcState.READY:
             return True
-        return slot.closed_for is None and slot.drain is None and slot.approved_at != self.version
+        return slot.closure is None and slot.drain is None and slot.approved_at != self.version
 
     def view(
         self,

@@ -38,7 +38,7 @@ from ._planner import SwapPlan, SwapPlanner
 from ._policy import SchedulingPolicy
 from ._raised import reason_of
 from ._restart import RestartWhen
-from ._slot import Drain, Slot, Swap, smoothed
+from ._slot import Closure, Drain, Slot, Swap, smoothed
 from ._spec import Endpoint, ModelId, ModelSpec
 from ._states import BecameReady, Exited, ProcEvent, ProcState, StartRequested, StopRequested, next_state
 
@@ -236,6 +236,7 @@ class Scheduler:
             if model not in slots:
                 slots[model] = Slot(spec, spec.pinned)
         self.fleet.version += 1
+        self._reconsider_swaps()
         self._settle()
         return self._take_effects()
 
@@ -284,9 +285,11 @@ class Scheduler:
         slot.returns.asked_for(self._now)
         queue.add(ticket, slot.turn_seconds)
         self._serve(slot)
-        if ticket.run is not None or ticket.model not in queue:
-            return  # granted, or turned away
-        if self._is_overloaded(slot):
+        if ticket.run is not None:
+            return
+        if ticket.model not in queue:
+            self._settle()  # turned away, with all in line before: what was kept from others is free again
+        elif self._is_overloaded(slot):
             queue.remove(ticket)
             waiting = queue.count(ticket.model)
             self._reject(
@@ -307,7 +310,7 @@ class Scheduler:
         model, run, endpoint, queue = slot.id, slot.run, slot.endpoint, self.fleet.queue
         if model not in queue or run is None or endpoint is None or slot.drain is not None:
             return
-        if slot.closed_for is not None and not even_if_closed:
+        if slot.closure is not None and not even_if_closed:
             return
         if slot.approved_at != self.fleet.version and not even_if_closed:
             plan = self._ask_evictions(model)
@@ -333,6 +336,8 @@ class Scheduler:
         for ticket in self.fleet.queue.tickets(model):
             self.fleet.queue.remove(ticket)
             self._reject(ticket, error)
+        if slot := self.fleet.slots.get(model):
+            self._arm(slot)  # nobody is in line: its ttl counts again
 
     def _reject(self, ticket: Ticket, error: Exception) -> None:
         if not ticket.automatic:
@@ -352,9 +357,12 @@ class Scheduler:
         self._end_swap(run.model, None)
         # Those who had it loaded are served before anybody, even an overdue caller, may take it away.
         self._serve(slot, even_if_closed=True)
+        if slot.closure is not None:
+            slot.closure = self._closure(slot, slot.closure.target)
         if run.leases == 0:
             self._became_idle(slot, run)
         else:
+            self._arm(slot)
             self._settle()
 
     def _became_idle(self, slot: Slot, run: Run) -> None:
@@ -368,8 +376,7 @@ class Scheduler:
 
     def _exited(self, slot: Slot, run: Run, before: ProcState, error: Exception | None) -> None:
         model, fleet = run.model, self.fleet
-        slot.run = slot.endpoint = slot.closed_for = slot.drain = None
-        slot.cut_at = inf
+        slot.run = slot.endpoint = slot.closure = slot.drain = None
         del fleet.occupied[model]
         fleet.version += 1
         if run.failure is not None:
@@ -437,9 +444,11 @@ class Scheduler:
     def _end_run(self, slot: Slot, drain: Drain, limit: float) -> None:
         """Stop the process, at once or when its leases have ended, within *limit* seconds."""
         if slot.state is ProcState.READY and slot.leases and limit > 0:
-            if slot.drain is None or slot.drain.may_be_called_off:
-                slot.drain = drain
-            slot.cut_at = min(slot.cut_at, self._now + limit)
+            before, cut_at = slot.drain, self._now + limit
+            if before is not None:
+                cut_at = min(cut_at, before.cut_at)
+                drain = drain if before.may_be_called_off else before
+            slot.drain = attrs.evolve(drain, cut_at=cut_at)
             self._arm(slot)
         else:
             self._stop(slot, drain.reason)
@@ -447,8 +456,7 @@ class Scheduler:
     def _call_off_drain(self, slot: Slot) -> None:
         """The process is wanted again just as it runs: let callers in as if nothing had been."""
         if slot.drain is not None and slot.drain.may_be_called_off:
-            slot.drain = slot.closed_for = None
-            slot.cut_at = inf
+            slot.drain = None
             self._serve(slot)
 
     def _stop(self, slot: Slot, reason: str) -> None:
@@ -457,8 +465,7 @@ class Scheduler:
         assert slot.run is not None
         slot.run.stop_asked_at = self._now
         self._effects.append(Stop(slot.run, slot.endpoint, reason))
-        slot.endpoint = slot.closed_for = None
-        slot.cut_at = inf
+        slot.endpoint = slot.closure = slot.drain = None
         self._drop_swap(slot.id)
         self._change(slot, StopRequested(reason), reason)
 
@@ -494,14 +501,21 @@ class Scheduler:
             self._make_room(self.fleet.slots[target], promised, held)
             if target not in self.fleet.queue:
                 promised.discard(target)  # it was turned away: the room is still to be had
+                self._reopen()
+
+    def _reconsider_swaps(self) -> None:
+        """Give up those whose room is too small by now: whoever still waits has new room made, in `_settle`."""
+        for swap in [swap for swap in self.fleet.swaps.values() if swap.leaving]:
+            plan = self._ask_evictions(swap.target)
+            if plan is None or not swap.leaving.issuperset(plan.evict):
+                self._drop_swap(swap.target)
 
     def _reopen(self) -> None:
         """Open what was closed for the sake of callers who are gone, or served, by now."""
         for model in self.fleet.occupied:
             slot = self.fleet.slots[model]
-            if slot.closed_for is not None and not self.fleet.queue.is_overdue(slot.closed_for):
-                slot.closed_for = None
-                slot.cut_at = inf
+            if slot.closure is not None and not self.fleet.queue.is_overdue(slot.closure.target):
+                slot.closure = None
                 self._serve(slot)
 
     def _make_room(self, slot: Slot, promised: AbstractSet[ModelId], held: list[ModelId]) -> None:
@@ -540,10 +554,14 @@ class Scheduler:
 
     def _close(self, obstacles: Sequence[ModelId], target: ModelId) -> None:
         for slot in [self.fleet.slots[model] for model in obstacles]:
-            if slot.closed_for is None:
-                slot.closed_for = target
-                slot.cut_at = min(slot.cut_at, self._now + self._policy.max_drain)
+            if slot.closure is None:
+                slot.closure = self._closure(slot, target)
                 self._arm(slot)
+
+    def _closure(self, slot: Slot, target: ModelId) -> Closure:
+        # A load is not cut: two overdue callers would take turns stopping each other's, for ever.
+        has_leases = slot.state is ProcState.READY
+        return Closure(target, self._now + self._policy.max_drain if has_leases else inf)
 
     def _is_checked(self, slot: Slot, plan: SwapPlan) -> bool:
         """Whether the launcher sees no obstacle; if not asked yet, it is, and its answer settles again."""
@@ -621,6 +639,7 @@ class Scheduler:
     def _ask_next(self, promised: AbstractSet[ModelId]) -> ModelId | None:
         while isinstance(answer := self._planner.next(promised, self._now), PlannerFailed):
             self._turn_away(answer.model, answer)
+            self._reopen()
         return answer
 
     def _ask_evictions(self, target: ModelId) -> SwapPlan | None:
@@ -639,11 +658,16 @@ class Scheduler:
         if self.fleet.idle_deadline(slot) <= self._now:
             self._stop(slot, "ttl")
         elif slot.cut_at <= self._now:
-            slot.cut_at = inf
-            self._stop(slot, slot.drain.reason if slot.drain else f"{slot.closed_for} has waited too long")
+            self._stop(slot, self._reason_to_cut(slot))
         elif self._restart_time(slot) <= self._now:
             slot.restart_due = False
             self._want(slot)
+
+    def _reason_to_cut(self, slot: Slot) -> str:
+        if slot.drain is not None:
+            return slot.drain.reason
+        assert slot.closure is not None
+        return f"{slot.closure.target} has waited too long"
 
     def _arm(self, slot: Slot) -> None:
         """See to it that `_ring` is called when something becomes due."""

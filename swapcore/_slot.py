@@ -20,6 +20,18 @@ class Drain:
     reason: str
     may_be_called_off: bool
     """It is for a change of the configuration, which may be changed back."""
+    cut_at: float = inf
+    """When the leases that still hold it up are cut."""
+
+
+@attrs.frozen
+class Closure:
+    """New callers wait, because an overdue caller of another model needs this one gone."""
+
+    target: ModelId
+    """Whose caller that is."""
+    cut_at: float = inf
+    """When the leases that still hold it up are cut; not before there can be any, which is once it is ready."""
 
 
 @attrs.define(eq=False)
@@ -35,11 +47,8 @@ class Slot:
     """The current life of its process; ``None`` exactly while the state is stopped."""
     endpoint: Endpoint | None = None
     """Where it answers; set exactly while it is ready."""
-    closed_for: ModelId | None = None
-    """New callers wait, because an overdue caller of that model needs this one gone."""
+    closure: Closure | None = None
     drain: Drain | None = None
-    cut_at: float = inf
-    """When the leases that still hold up a drain, or an overdue caller, are cut."""
     approved_at: int = -1
     """The version of the running set beside which the planner has said it may run."""
     check: Check | None = None
@@ -65,6 +74,13 @@ class Slot:
     @property
     def leases(self) -> int:
         return self.run.leases if self.run is not None else 0
+
+    @property
+    def cut_at(self) -> float:
+        """When its leases are cut, so that it can be stopped; ``inf``: they may last."""
+        return min(
+            (reason.cut_at for reason in (self.closure, self.drain) if reason is not None), default=inf
+        )
 
     @property
     def turn_seconds(self) -> float | None:

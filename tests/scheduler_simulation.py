@@ -66,6 +66,8 @@ class Simulation:
     """When a run is found to hang, counted from when it is ready."""
     check_fails: Callable[[Check], bool] | None = None
     """What a launcher's check finds; ``None``: the launcher has none."""
+    cuts: bool = False
+    """Leases may be cut for an overdue caller."""
     now: float = 0.0
     events: int = 0
     callers: dict[Ticket, Caller] = attrs.field(factory=dict[Ticket, Caller])
@@ -118,6 +120,13 @@ class Simulation:
         by_id = {spec.id: spec for spec in specs}
         return self.scheduler.on_reconfigure(by_id, self.planner, None, drain_limit, self.now)
 
+    def replan_at(self, when: float, planner: SwapPlanner) -> None:
+        def replan() -> Sequence[Effect]:
+            self.planner = planner
+            return self._reconfigure(self.specs, inf)
+
+        self._at(when, replan)
+
     def play(self, until: float = inf) -> None:
         """Let happen what is to come, in order, with the scheduler's own deadlines between."""
         while True:
@@ -152,7 +161,8 @@ class Simulation:
                         self._at(self.now + life, partial(self._end_of_life, run, crash))
                 case Stop(run, _, reason):
                     went_wrong = run.survived or run.failure
-                    assert reason in ASKED_FOR or run.leases == 0 or went_wrong, (
+                    cut = self.cuts and reason.endswith("has waited too long")
+                    assert reason in ASKED_FOR or run.leases == 0 or went_wrong or cut, (
                         f"{run.model} is stopped while in use: {reason}"
                     )
                     if run.survived is None:

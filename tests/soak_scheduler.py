@@ -44,6 +44,7 @@ class Neighbours(SwapPlanner):
 def play(seed: int) -> Simulation:
     random = Random(seed)
     crashes, hangs, fails = random.choice([0.0, 0.2]), random.choice([0.0, 0.1]), random.choice([0.0, 0.1])
+    max_drain = random.choice([inf, inf, 0.0, 2.0])
     survive = random.choice([0.0, 0.0, 0.02])
     load, stop = random.choice([(0.0, 0.0), (5.0, 1.0), (1.0, 6.0)])
     simulation = Simulation(
@@ -61,9 +62,11 @@ def play(seed: int) -> Simulation:
             max_wait=random.choice([10.0, 120.0, inf]),
             leeway=random.choice([0.0, 60.0]),
             min_residency=random.choice([0.0, 8.0]),
+            max_drain=max_drain,
         ),
         load_seconds=load,
         stop_seconds=stop,
+        cuts=max_drain < inf,
         crash_after=lambda run: random.choice([0.0, 3.0, 30.0]) if random.random() < crashes else inf,
         hang_after=lambda run: random.choice([0.0, 3.0, 30.0]) if random.random() < hangs else inf,
         survives_for=lambda run: 40.0 if random.random() < survive else 0.0,

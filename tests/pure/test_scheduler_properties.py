@@ -42,24 +42,28 @@ class NeighboursPlanner(SwapPlanner):
     seed=st.integers(0, 2**32),
     planner=st.sampled_from([ExclusivePlanner(), NeighboursPlanner()]),
     max_wait=st.sampled_from([10.0, 120.0, inf]),
+    max_drain=st.sampled_from([inf, 0.0, 2.0]),
     residency=st.sampled_from([0.0, 8.0]),
     ttl=st.sampled_from([None, 5.0]),
     concurrency=st.sampled_from([None, 1, 2]),
     times=st.sampled_from([(0.0, 0.0), (5.0, 1.0), (1.0, 6.0)]),
     crashing=st.booleans(),
     surviving=st.booleans(),
+    replanning=st.booleans(),
 )
 @pytest.mark.rule("G14")
 def test_any_history_ends_with_everybody_answered(
     seed: int,
     planner: SwapPlanner,
     max_wait: float,
+    max_drain: float,
     residency: float,
     ttl: float | None,
     concurrency: int | None,
     times: tuple[float, float],
     crashing: bool,
     surviving: bool,
+    replanning: bool,
 ) -> None:
     random = Random(seed)
 
@@ -75,15 +79,20 @@ def test_any_history_ends_with_everybody_answered(
     simulation = Simulation(
         [ModelSpec(model, ttl=ttl, concurrency=concurrency) for model in MODELS],
         planner,
-        SchedulingPolicy(max_wait=max_wait, min_residency=residency),
+        SchedulingPolicy(max_wait=max_wait, max_drain=max_drain, min_residency=residency),
         load_seconds=times[0],
         stop_seconds=times[1],
+        cuts=max_drain < inf,
         crash_after=crash_after,
         survives_for=survives_for,
         hang_after=hang_after,
         check_fails=lambda check: crashing and random.random() < 0.1,
     )
     random_traffic(simulation, random, calls=200, span=random.choice([50.0, 400.0]))
+    if replanning:
+        for _ in range(5):
+            other = random.choice([ExclusivePlanner(), NeighboursPlanner(), LruPlanner(2)])
+            simulation.replan_at(random.random() * 50, other)
     simulation.play()
     simulation.assert_at_rest()
     assert len(simulation.finished) == 200
