@@ -14,6 +14,9 @@ from math import inf
 import attrs
 from attrs.validators import ge
 
+_LONGEST_EXPONENT = 64
+"""Doubling a pause more often than this changes nothing any more, until the number overflows."""
+
 
 class RestartWhen(enum.Enum):
     """Who starts a model again after it failed. Values are the words of the configuration."""
@@ -59,7 +62,7 @@ class FailureRecord:
             self._times.popleft()
         self._times.append(now)
         self.reason = reason
-        exponent = len(self._times) - (2 if was_ready else 1)
+        exponent = min(len(self._times) - (2 if was_ready else 1), _LONGEST_EXPONENT)
         pause = min(policy.backoff * 2.0**exponent, policy.backoff_max) if exponent >= 0 else 0.0
         self.closed_until = now + pause
         if policy.when is RestartWhen.NEVER:

@@ -504,7 +504,7 @@ class Scheduler:
                 self._reopen()
 
     def _reconsider_swaps(self) -> None:
-        """Give up those whose room is too small by now: whoever still waits has new room made, in `_settle`."""
+        """Give up those whose room is too small by now; `_settle` makes more for whoever still waits."""
         for swap in [swap for swap in self.fleet.swaps.values() if swap.leaving]:
             plan = self._ask_evictions(swap.target)
             if plan is None or not swap.leaving.issuperset(plan.evict):

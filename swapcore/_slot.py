@@ -31,7 +31,7 @@ class Closure:
     target: ModelId
     """Whose caller that is."""
     cut_at: float = inf
-    """When the leases that still hold it up are cut; not before there can be any, which is once it is ready."""
+    """When the leases that still hold it up are cut; ``inf`` while it loads, and has none."""
 
 
 @attrs.define(eq=False)

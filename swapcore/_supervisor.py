@@ -177,7 +177,8 @@ class Supervisor:
         """
         for model in models:
             self._slot(model)
-        await self._loop.unload(models or tuple(self.specs), drain)
+        # All are also those that are configured no more, and still run for callers of theirs.
+        await self._loop.unload(models or tuple(self._loop.scheduler.fleet.slots), drain)
 
     def heard(self, model: ModelId) -> None:
         """Tell that *model* has just produced something for a caller; see `Liveness.silent`."""

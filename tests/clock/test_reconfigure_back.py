@@ -6,8 +6,8 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 import swapcore
-from swapcore import ModelId, ModelSpec, ProcState, Supervisor
-from swapcore.testing import FakeServers
+from swapcore import ModelId, ModelSpec, ProcState, StateChanged, Supervisor
+from swapcore.testing import FakeServers, recorded_events
 
 A, B = ModelId("a"), ModelId("b")
 SPECS = [ModelSpec(A), ModelSpec(B)]
@@ -87,3 +87,25 @@ async def test_the_process_counts_not_the_last_configuration(autojump_clock: Moc
             await supervisor.reconfigure(CHANGED)
         await supervisor.load(A)
     assert spawns(servers) == ["a", "a"]
+
+
+async def test_unloading_all_ends_what_is_configured_no_more_too(autojump_clock: MockClock) -> None:
+    async with (
+        swapcore.open_supervisor(SPECS, launch=FakeServers()) as supervisor,
+        trio.open_nursery() as nursery,
+    ):
+
+        async def hold() -> None:
+            async with supervisor.lease(A):
+                await trio.sleep_forever()
+
+        nursery.start_soon(hold)
+        await trio.sleep(5)
+        await supervisor.reconfigure([SPECS[1]])
+        with recorded_events(supervisor) as events:
+            await supervisor.unload()
+            assert [event.after for event in events if isinstance(event, StateChanged)] == [
+                ProcState.STOPPING,
+                ProcState.STOPPED,
+            ]
+        nursery.cancel_scope.cancel()
