@@ -13,6 +13,8 @@ LISTEN ?=
 MINUTES ?= 10
 # For `make test`: further options of pytest, for example PYTEST="-k swap -x".
 PYTEST ?=
+# Processes that `make test` runs the tests in; 0: all of them in one, as plain pytest does.
+WORKERS ?= 2
 # For `make fuzz`.
 INPUTS ?= 100000
 
@@ -25,7 +27,7 @@ run: $(VENV)/ready-to-run ## the demo, or CONFIG=file.yaml; LISTEN=host:port cho
 	@exec $(BIN)/swapcli $(if $(CONFIG),serve --config "$(CONFIG)",demo) $(if $(LISTEN),--listen "$(LISTEN)")
 
 test: $(VENV)/ready-to-test ## every test, with real models
-	$(BIN)/python -m pytest $(PYTEST)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST)
 
 lint: $(VENV)/ready-to-test ## linters and type checkers
 	$(BIN)/ruff check

@@ -24,8 +24,8 @@ import trio
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
+from free_ports import free_port, free_ports  # noqa: E402
 from http_wire import JSON, Client, CutOff, request  # noqa: E402
-from real_children import free_port  # noqa: E402
 from served_models import Server, serving  # noqa: E402
 
 MODEL = """
@@ -62,6 +62,7 @@ class Sources:
     number: int = 1
     argument: int = 0
     port: int = attrs.field(factory=free_port)
+    start_port: int = attrs.field(factory=lambda: free_ports(len(MODELS)))
 
     @property
     def file(self) -> Path:
@@ -71,7 +72,7 @@ class Sources:
         model = f"{sys.executable} -S {self.folder / 'model.py'}"
         return (
             f"# edit {self.number}\n"
-            "startPort: 21000\n"
+            f"startPort: {self.start_port}\n"
             "unloadTimeout: 3\n"
             "groups: {all: {swap: false, exclusive: false, members: [steady, edited, moved]}}\n"
             "models:\n"

@@ -2,13 +2,15 @@
 
 What this program keeps of llama-swap's behaviour, and what it sets itself as targets, is numbered: H for
 HTTP, L for lifecycle, C for configuration, G for targets. A test names its rules by the marker ``rule``, or
-in its own name (``test_h27_...``).
+in its own name (``test_h27_...``). In a run of many processes the workers collect, and tell the one that
+reports.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import pytest
 
@@ -26,8 +28,27 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[RULES] = set()
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
-    session.config.stash[RULES] = {rule for item in session.items for rule in rules_of(item)}
+    session.config.stash[RULES] |= {rule for item in session.items for rule in rules_of(item)}
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    told: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
+    if told is not None:
+        rules = session.config.stash[RULES]
+        told["rules"] = sorted(rules)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Hear a worker of pytest-xdist out; one that crashed has nothing to tell."""
+    told: dict[str, Any] = getattr(node, "workeroutput", {})
+    config: pytest.Config = node.config
+    config.stash[RULES].update(told.get("rules", []))
 
 
 def rules_of(item: pytest.Item) -> Iterator[str]:
@@ -38,7 +59,7 @@ def rules_of(item: pytest.Item) -> Iterator[str]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    seen = config.stash.get(RULES, set())
+    seen = config.stash[RULES]
     if not seen:
         return
     counts = [f"{letter} {len(numbers(seen, letter))} of {most}" for letter, most in HOW_MANY.items()]

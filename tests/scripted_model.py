@@ -6,6 +6,7 @@ Images, audio and tool calls in the shapes of OpenAI's and Anthropic's APIs; and
 ``/v1/…`` may carry a ``script``:
 
 - ``{"die_after": n}``: the process ends after n events of its stream (in mid-answer, if it is not streamed);
+  with a ``cue`` not before the file of that name exists;
 - ``{"refuse": status, "times": n, "wait": seconds}``: the first n requests get that status and Retry-After;
 - ``{"hold": seconds}``: think that long before the answer.
 
@@ -140,7 +141,7 @@ class Model(http.server.BaseHTTPRequestHandler):
         if "refuse" in script and earlier < script["times"]:
             self.refuse(script)
         elif asked.get("stream") is True:
-            self.stream(asked, script.get("die_after"))
+            self.stream(asked, script)
         elif "die_after" in script:
             self.begin("application/json", "Content-Length", "1000")
             self.wfile.write(b"{")
@@ -193,12 +194,15 @@ class Model(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def stream(self, asked: dict[str, Any], die_after: int | None) -> None:
+    def stream(self, asked: dict[str, Any], script: dict[str, Any]) -> None:
+        die_after: int | None = script.get("die_after")
         events = anthropic_events(asked) if self.path == "/v1/messages" else openai_chat_events(asked)
         self.begin("text/event-stream", "Transfer-Encoding", "chunked")
         for event in events[:die_after]:
             self.write_chunk(event)
         if die_after is not None:
+            while "cue" in script and not os.path.exists(script["cue"]):
+                time.sleep(0.01)  # a test's file sends no events; the test's client has a time limit
             os._exit(3)
         self.wfile.write(b"0\r\n\r\n")
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import attrs
 from real_children import Children, free_port
+from time_taken import takes
 
 from swapcli.demo.tiny_gguf import TinyModel, write_tiny_gguf
 
@@ -42,13 +43,13 @@ class Server:
             assert time.monotonic() < deadline, f"{text!r} not in:\n{self.log.read_text()}"
             time.sleep(0.01)  # another program's log file sends no events
 
-    def wait_until_gone(self, *, within: float) -> float:
-        """Wait until no process with the mark is left; return how long that took."""
-        started = time.monotonic()
-        while alive := self.children.alive():
-            assert time.monotonic() < started + within, f"still alive: {alive}"
-            time.sleep(0.005)  # processes that are not our children send no events
-        return time.monotonic() - started
+    def wait_until_gone(self, *, within: float) -> None:
+        """Wait until no process with the mark is left; fails if that `takes` longer than *within*."""
+        deadline = time.monotonic() + 20
+        with takes(most=within):
+            while alive := self.children.alive():
+                assert time.monotonic() < deadline, f"still alive: {alive}"
+                time.sleep(0.005)  # processes that are not our children send no events
 
 
 @contextmanager

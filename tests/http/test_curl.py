@@ -10,6 +10,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,28 +54,37 @@ class Fetched:
     body: bytes
 
 
-def curl(*arguments: str, folder: Path) -> Fetched:
-    program = shutil.which("curl")
+def start(*arguments: str, folder: Path) -> subprocess.Popen[str]:
+    """Let curl write what it gets to the file ``body`` in *folder*, as it comes."""
+    program, body = shutil.which("curl"), str(folder / "body")
     assert program is not None, "these tests need curl"
-    body = folder / "body"
-    found = subprocess.run(
+    return subprocess.Popen(
         [
             *(program, "--silent", "--show-error", "--no-buffer", "--noproxy", "*", "--max-time", "30"),
-            *("--output", str(body), "--write-out", "%{http_code} %{http_version} %{num_connects}"),
+            *("--output", body, "--write-out", "%{http_code} %{http_version} %{num_connects}"),
             *arguments,
         ],
-        capture_output=True,
+        stdout=subprocess.PIPE,
         text=True,
-        timeout=60,
     )
-    status, version, connections = found.stdout.split()
+
+
+def finish(process: subprocess.Popen[str], folder: Path) -> Fetched:
+    with process:
+        said, _ = process.communicate(timeout=60)
+    status, version, connections = said.split()
+    body = folder / "body"
     return Fetched(
-        found.returncode,
+        process.returncode,
         int(status),
         version,
         int(connections),
         body.read_bytes() if body.exists() else b"",
     )
+
+
+def curl(*arguments: str, folder: Path) -> Fetched:
+    return finish(start(*arguments, folder=folder), folder)
 
 
 @EVERY_VERSION
@@ -127,12 +137,26 @@ def test_curl_asks_for_what_the_server_says_itself(server: Server, tmp_path: Pat
 @pytest.mark.rule("G45")
 @pytest.mark.parametrize("version", ["--http1.1", "--http2-prior-knowledge"])
 def test_curl_sees_that_a_stream_was_broken_off(server: Server, tmp_path: Path, version: str) -> None:
-    """In HTTP/1.0 the end of the connection is the end of the body, and no server can say more."""
-    asked = json.dumps({"model": "mortal", "stream": True, "script": {"die_after": 3}})
-    got = curl(version, *JSON, "-d", asked, f"{server.url}/v1/chat/completions", folder=tmp_path)
+    """In HTTP/1.0 the end of the connection is the end of the body, and no server can say more.
+
+    The model lives until curl has shown what came: of an answer that it reads together with its reset curl
+    drops everything, the status included.
+    """
+    cue, came = tmp_path / "cue", b"".join(scripted_model.openai_chat_events({})[:3])
+    script = {"die_after": 3, "cue": str(cue)}
+    asked = json.dumps({"model": "mortal", "stream": True, "script": script})
+    url = f"{server.url}/v1/chat/completions"
+    fetching = start(version, *JSON, "-d", asked, url, folder=tmp_path)
+    deadline = time.monotonic() + 25
+    while not (body := tmp_path / "body").exists() or len(body.read_bytes()) < len(came):
+        assert fetching.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)  # another program's file sends no events
+    cue.touch()
+    got = finish(fetching, tmp_path)
     assert got.exit_status in BROKEN_OFF
     assert (got.status, got.version) == (200, VERSIONS[version])
-    assert got.body == b"".join(scripted_model.openai_chat_events({})[:3])
+    assert got.body == came
 
 
 def test_curl_keeps_its_connection_across_answers_and_errors(server: Server, tmp_path: Path) -> None:

@@ -12,11 +12,12 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import attrs
 import pytest
+from free_ports import free_ports
 
 import swapcli
 
@@ -60,21 +61,8 @@ def config(environment: Mapping[str, str]) -> Path:
     path = Path(result.stdout.rstrip("\n"))
     text = path.read_text()
     assert "startPort: 18450" in text
-    path.write_text(text.replace("startPort: 18450", f"startPort: {_three_free_ports()}"))
+    path.write_text(text.replace("startPort: 18450", f"startPort: {free_ports(3)}"))
     return path
-
-
-def _three_free_ports() -> int:
-    """The first of three ports in a row that nobody uses."""
-    for base in range(20000 + os.getpid() % 5000 * 2, 32000, 3):
-        with ExitStack() as stack:
-            try:
-                for port in range(base, base + 3):
-                    stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return base
-    raise AssertionError("no three free ports in a row")
 
 
 @contextmanager

@@ -14,6 +14,7 @@ import trio
 from h2.settings import SettingCodes
 from http_wire import CHUNKED, PATIENCE, Client, Seen, always, chunk, plain, request, rig, upstream
 from localhost_certificate import write_certificate
+from time_taken import takes
 
 from swapcli.http import CannotUseCertificate, ServerLimits, ServerTls
 
@@ -85,7 +86,7 @@ async def test_a_client_that_leaves_is_seen_below_tls_too(tmp_path: Path) -> Non
         await stream.send_all(request("POST", "/v1/completions", "Content-Type: application/json", body=BODY))
         await stream.receive_some(1000)
         stream.transport_stream.socket.close()
-        with trio.fail_after(0.5):
+        with takes(most=0.5), trio.fail_after(10):
             await up.client_gone.wait()
 
 

@@ -6,7 +6,6 @@ import http.client
 import os
 import signal
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 from real_children import free_port
 from served_models import Server, serving
+from time_taken import takes
 
 # PORT SECONDS MANNER: streams a line every 50 ms for so long, starts a stubborn child, may be stubborn too.
 MODEL = """
@@ -87,10 +87,9 @@ def test_one_signal_lets_a_stream_end_and_then_stops_everything(tmp_path: Path) 
 def test_idle_it_ends_at_once(tmp_path: Path) -> None:
     with one_model(tmp_path, stream_seconds=0) as server:
         connection, response = begin_stream_to_the_end(server)
-        started = time.monotonic()
-        server.process.send_signal(signal.SIGTERM)
-        assert server.process.wait(10) == 0
-        assert time.monotonic() - started < 2
+        with takes(most=2):
+            server.process.send_signal(signal.SIGTERM)
+            assert server.process.wait(10) == 0
         server.wait_until_gone(within=0.5)
         response.close()
         connection.close()
@@ -111,12 +110,11 @@ def test_a_second_signal_does_not_wait_for_streams(tmp_path: Path) -> None:
         connection, response = begin_stream(server)
         server.process.send_signal(signal.SIGINT)
         server.wait_for_log("SIGINT")
-        started = time.monotonic()
-        server.process.send_signal(signal.SIGINT)
-        with pytest.raises(http.client.IncompleteRead):  # and never a clean end
-            response.read()
-        assert server.process.wait(10) == 0
-        assert time.monotonic() - started < 3
+        with takes(most=3):
+            server.process.send_signal(signal.SIGINT)
+            with pytest.raises(http.client.IncompleteRead):  # and never a clean end
+                response.read()
+            assert server.process.wait(10) == 0
         server.wait_until_gone(within=0.5)
         connection.close()
 
@@ -129,10 +127,9 @@ def test_a_third_signal_kills_what_does_not_want_to_stop(tmp_path: Path) -> None
         server.process.send_signal(signal.SIGINT)
         server.wait_for_log("stopping m")
         assert len(server.children.alive()) >= 3
-        started = time.monotonic()
-        server.process.send_signal(signal.SIGINT)
-        assert server.process.wait(5) == 1
-        assert time.monotonic() - started < 0.5
+        with takes(most=0.5):
+            server.process.send_signal(signal.SIGINT)
+            assert server.process.wait(10) == 1
         server.wait_until_gone(within=1)
         response.close()
         connection.close()

@@ -6,7 +6,6 @@ import http.client
 import json
 import signal
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 from real_children import free_port
 from served_models import Server, serving
+from time_taken import takes
 
 # PORT FILE SECONDS: streams for ever; on SIGTERM it works for so long, then writes FILE and leaves.
 MODEL = """
@@ -90,10 +90,9 @@ def test_who_waits_gets_503_at_once_while_a_stream_goes_on(tmp_path: Path) -> No
         waiting = ask(server, "two")
         while b'"waiting":1' not in server.get("/api/fleet").replace(b" ", b""):
             pass  # each look is a request, answered when it is
-        started = time.monotonic()
-        server.process.send_signal(signal.SIGTERM)
-        answer = waiting.getresponse()
-        assert time.monotonic() - started < 0.5
+        with takes(most=0.5):
+            server.process.send_signal(signal.SIGTERM)
+            answer = waiting.getresponse()
         assert answer.status == 503
         assert json.loads(answer.read())["error"]["code"] == "shutting_down"
         assert stream.readline() == b"x\n"
@@ -107,15 +106,13 @@ def test_who_waits_gets_503_at_once_while_a_stream_goes_on(tmp_path: Path) -> No
 @pytest.mark.rule("L162")
 def test_a_model_gets_its_own_time_after_requests_had_all_of_theirs(tmp_path: Path) -> None:
     with two_models(tmp_path, stop_seconds=1.5, program=("-c", SHORT_DRAIN)) as server:
-        with streaming(server, "one") as stream:
-            started = time.monotonic()
-            server.process.send_signal(signal.SIGTERM)
-            with pytest.raises(http.client.IncompleteRead):
-                stream.read()
-            assert 0.5 <= time.monotonic() - started < 2
-            assert server.process.wait(10) == 0
+        with streaming(server, "one") as stream, takes(most=0.5 + 1.5 + 2):
+            with takes(0.5, most=2):
+                server.process.send_signal(signal.SIGTERM)
+                with pytest.raises(http.client.IncompleteRead):
+                    stream.read()
+            assert server.process.wait(20) == 0
         assert (tmp_path / "one").exists(), "its handler was not let finish"
-        assert time.monotonic() - started < 0.5 + 1.5 + 2
 
 
 @pytest.mark.rule("G11")
@@ -124,10 +121,9 @@ def test_a_second_signal_ends_a_server_whose_models_stop_at_once(tmp_path: Path)
     with two_models(tmp_path, stop_seconds=0) as server, streaming(server, "one"):
         server.process.send_signal(signal.SIGTERM)
         server.wait_for_log("SIGTERM: stopping")
-        started = time.monotonic()
-        server.process.send_signal(signal.SIGTERM)
-        assert server.process.wait(10) == 0
-        assert time.monotonic() - started < 0.5
+        with takes(most=0.5):
+            server.process.send_signal(signal.SIGTERM)
+            assert server.process.wait(10) == 0
         assert server.children.alive() == []
         assert (tmp_path / "one").exists()
 
@@ -144,10 +140,9 @@ def test_a_preload_under_way_does_not_hold_up_the_end(tmp_path: Path) -> None:
         )
         server.process.send_signal(signal.SIGHUP)
         server.wait_for_log("starting slow")
-        started = time.monotonic()
-        server.process.send_signal(signal.SIGTERM)
-        assert server.process.wait(10) == 0
-        assert time.monotonic() - started < 2
+        with takes(most=2):
+            server.process.send_signal(signal.SIGTERM)
+            assert server.process.wait(10) == 0
         log = server.log.read_text()
         assert "starting one" not in log
         assert "cannot preload" not in log

@@ -8,6 +8,7 @@ import socket
 import pytest
 import trio
 from http_wire import CHUNKED, JSON, PATIENCE, CutOff, Seen, always, chunk, plain, request, rig, upstream
+from time_taken import takes
 
 from swapcli.http.http1_upstream import UpstreamStopped
 from swapcli.http.upstream_pool import PoolStatistics, UpstreamPool
@@ -124,12 +125,11 @@ async def test_a_request_that_kills_the_process_twice_is_answered_502() -> None:
 @pytest.mark.rule("L59")
 async def test_a_process_that_does_not_listen_is_given_a_second_and_then_502() -> None:
     async with rig(Endpoint(f"http://127.0.0.1:{free_port()}")) as served:
-        started = trio.current_time()
-        reply = await served.chat()
-        assert reply.status == 502
-        assert b"upstream_died" in reply.body
-        assert b"refused" in reply.body
-        assert 0.9 < trio.current_time() - started < 3
+        with takes(0.9, most=3):
+            reply = await served.chat()
+            assert reply.status == 502
+            assert b"upstream_died" in reply.body
+            assert b"refused" in reply.body
 
 
 async def test_a_process_that_comes_back_on_its_port_within_that_second_answers() -> None:
@@ -189,7 +189,7 @@ async def test_closing_an_endpoint_breaks_a_stream_and_the_client_sees_it() -> N
         await client.head("POST")
         await client.piece()
         served.pool.close(ModelId("m"), up.endpoint, STOPPED)
-        with trio.fail_after(0.5):
+        with takes(most=0.5), trio.fail_after(10):
             await up.client_gone.wait()
         with pytest.raises(CutOff):
             await client.piece()

@@ -15,6 +15,7 @@ import attrs
 import pytest
 import trio
 from real_children import SERVE, WAIT, Children, Launched, free_port, launched
+from time_taken import seconds_waited, takes
 
 from swapcore import ModelLog, ModelSpec, StartFailed, launch_subprocess
 from swapcore._launch import ProcessExited
@@ -50,7 +51,7 @@ async def test_without_a_health_check_it_is_ready_once_spawned(children: Childre
 
 async def test_a_start_that_hangs_is_ended_by_the_callers_deadline(children: Children) -> None:
     spec = children.spec(WAIT, check_path="/health")
-    with trio.move_on_after(0.3) as patience, trio.fail_after(2):
+    with trio.move_on_after(0.3) as patience, trio.fail_after(20):
         await launch_subprocess(spec, task_status=trio.TASK_STATUS_IGNORED)
     assert patience.cancelled_caught
     assert children.alive() == []
@@ -66,9 +67,10 @@ print(time.monotonic(), flush=True)
 os._exit(7)
 """
     log = ModelLog()
+    waited = seconds_waited()
     error = await failed_start(children.spec(hung, check_path="/health"), log)
+    assert time.monotonic() - float(log.history()) - (seconds_waited() - waited) < 0.15
     assert "exited with status 7" in error.reason
-    assert time.monotonic() - float(log.history()) < 0.15
 
 
 # -- failures ---------------------------------------------------------------------------
@@ -82,9 +84,10 @@ print("one"); print("two", file=sys.stderr); print(time.monotonic(), flush=True)
 """
     log = ModelLog()
     log.write(b"of the run before\n")
+    waited = seconds_waited()
     error = await failed_start(children.spec(code, check_path="/health"), log)
     *_, last = log.tail()
-    assert time.monotonic() - float(last) < 0.05
+    assert time.monotonic() - float(last) - (seconds_waited() - waited) < 0.05
     assert error.reason == f"exited with status {status} before it was ready; its last output: {last}"
     assert error.__notes__ == [f"last output:\ntwo\none\n{last}"]
 
@@ -101,10 +104,8 @@ async def test_a_crash_after_ready_ends_the_launch(children: Children) -> None:
     async with launched(spec) as run:
         (pid,) = children.alive()
         os.kill(pid, signal.SIGKILL)
-        start = trio.current_time()
-        with trio.fail_after(2):
+        with takes(most=0.1), trio.fail_after(10):
             await run.ended.wait()
-        assert trio.current_time() - start < 0.1
     assert isinstance(run.error, ProcessExited)
     assert (run.error.status, run.error.reason) == (-9, "was killed by SIGKILL")
 
@@ -331,7 +332,7 @@ def guardians() -> set[int]:
 
 
 async def wait_guardians(count: int) -> set[int]:
-    with trio.fail_after(2):
+    with trio.fail_after(10):
         while len(found := guardians()) != count:  # noqa: ASYNC110 - a spare is made a little later than needed
             await trio.sleep(0.005)
     return found

@@ -7,12 +7,13 @@ import signal
 import socket
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
 import attrs
 import pytest
 import trio
+from process_tree import parent_of
 from real_children import SERVE, WAIT, Children, Launched, launched
+from time_taken import takes
 
 import swapcore
 from swapcore import Endpoint, ModelId, ModelSpec, ProcState, StillAlive, Supervisor, launch_subprocess
@@ -26,11 +27,6 @@ A, B = ModelId("a"), ModelId("b")
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("swapcore._stop_ladder._KILL_BOUND", 0.3)
-
-
-def guardian_of(pid: int) -> int:
-    """The parent of *pid*."""
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 @contextmanager
@@ -70,20 +66,19 @@ async def test_nothing_is_started_beside_it_and_all_goes_on_once_it_has_gone(chi
         await children.wait_alive(lambda pids: len(pids) == 1)
         (pid,) = children.alive()
         with frozen_later() as freeze:
-            freeze(guardian_of(pid))
-            started = trio.current_time()
-            with pytest.raises(swapcore.StartFailed) as caught:
+            freeze(parent_of(pid))
+            with takes(0.5, most=0.9), pytest.raises(swapcore.StartFailed) as caught:
                 await supervisor.load(B)
-            assert 0.5 <= trio.current_time() - started < 0.9
             assert caught.value.reason == (
                 "the process of a is in the way, and cannot be ended: "
                 f"still alive after SIGKILL: processes [{pid}]"
             )
-            with pytest.raises(swapcore.StartFailed, match="in the way"), trio.fail_after(0.1):
+            with takes(most=0.1), pytest.raises(swapcore.StartFailed, match="in the way"):
                 await supervisor.load(B)
             assert (children.alive(), supervisor.state_of(A)) == ([pid], ProcState.STOPPING)
-        await children.wait_alive(lambda pids: not pids, within=1)
-        with trio.fail_after(2):
+        with takes(most=1):
+            await children.wait_alive(lambda pids: not pids)
+        with takes(most=2), trio.fail_after(20):
             await wait_stopped(supervisor, A)
             await supervisor.load(B)
 
@@ -99,7 +94,8 @@ async def test_it_does_not_hold_up_the_end_of_the_program(
                 await supervisor.load(A)
                 freeze(link._process.pid)
         assert len(children.alive()) == 1
-    assert await children.wait_alive(lambda pids: not pids) < 1, "its guardian ends it all the same"
+    with takes(most=1):
+        await children.wait_alive(lambda pids: not pids)
     link._process.wait()
 
 
@@ -108,13 +104,13 @@ async def test_it_is_looked_for_even_when_its_guardian_is_killed(children: Child
     async with launched(children.spec(WAIT, unload_timeout=0.2)) as run:
         await run.wait_output(b"up")
         (pid,) = children.alive()
-        guardian = guardian_of(pid)
+        guardian = parent_of(pid)
         with frozen_later() as freeze:
             freeze(guardian)
             await run.stop()
             assert isinstance(run.error, StillAlive)
             os.kill(guardian, signal.SIGKILL)
-        with trio.fail_after(2):
+        with trio.fail_after(20):
             await run.error.wait_gone()
         assert children.alive() == []
 
@@ -130,7 +126,7 @@ async def test_a_port_that_is_still_answered_counts_as_alive(children: Children)
             with pytest.raises(swapcore.StartFailed, match=f"answers at port {port_of(one)} of 127"):
                 await supervisor.load(B)
             assert children.alive() == []
-        with trio.fail_after(2):
+        with trio.fail_after(20):
             await wait_stopped(supervisor, A)
             await supervisor.load(B)
 
@@ -145,7 +141,8 @@ async def test_a_port_that_is_free_in_the_end_is_waited_for(children: Children) 
             server.close()
 
         nursery.start_soon(close_later)
-        assert 0.1 <= await run.stop() < 0.3
+        with takes(0.1, most=0.3):
+            await run.stop()
     assert run.error is None
 
 
@@ -154,7 +151,8 @@ async def test_a_port_that_is_held_and_not_answered_is_nobody(children: Children
     async with launched(spec) as run:
         with socket.socket() as holder:  # as an outgoing connection may
             holder.bind(("127.0.0.1", port_of(spec)))
-            assert await run.stop() < 0.2
+            with takes(most=0.2):
+                await run.stop()
     assert run.error is None
 
 
@@ -164,7 +162,7 @@ async def test_a_start_that_lost_its_port_to_a_stranger_does_not_wait_for_him(ch
     async with trio.open_nursery() as nursery:
         nursery.start_soon(run.run)
         await children.wait_alive(bool)
-        with socket.create_server(("127.0.0.1", port_of(spec)), backlog=1), trio.fail_after(2):
+        with socket.create_server(("127.0.0.1", port_of(spec)), backlog=1), trio.fail_after(20):
             await run.ended.wait()
     assert isinstance(run.error, swapcore.StartFailed)
     assert "Address already in use" in run.error.reason
@@ -183,5 +181,5 @@ async def test_without_a_guardian_it_is_the_process_itself(
     assert isinstance(run.error, StillAlive)
     assert run.error.reason == f"still alive after SIGKILL: processes [{pid}]"
     os.kill(pid, signal.SIGKILL)
-    with trio.fail_after(1):
+    with trio.fail_after(20):
         await run.error.wait_gone()
