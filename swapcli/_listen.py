@@ -59,14 +59,6 @@ class ListenAddress:
             return False
 
     @property
-    def is_everywhere(self) -> bool:
-        """Every network interface of this machine."""
-        try:
-            return not self.host or ipaddress.ip_address(self.host).is_unspecified
-        except ValueError:
-            return False
-
-    @property
     def next_port(self) -> ListenAddress:
         """The same host, one port further: something to suggest. After the last port comes any free one."""
         return attrs.evolve(self, port=(self.port + 1) % 65536)

@@ -26,13 +26,11 @@ from .config import (
     Configuration,
     ConfigurationError,
     Loaded,
-    Problem,
     load,
     make_planner,
     planner_directory,
     scheduling_policy,
     to_specs,
-    unsupported,
 )
 from .http import (
     ActiveProfile,
@@ -63,10 +61,6 @@ logger = logging.getLogger("swapcli")
 
 Follower: TypeAlias = Callable[[Configuration], None]
 """Is told of each configuration that is put in force."""
-
-NOT_YET: tuple[str, ...] = ()
-"""Keys that load and are checked, and that this server does not act on yet. Each one in use is a warning."""
-
 
 _KILL_FLUSH = 0.2
 """Seconds for the last lines of the log when everything is killed."""
@@ -114,7 +108,7 @@ def serve(
     logs = open_server_logs()
     _apply_to_logs(logs, loaded.config)
     try:
-        for problem in (*loaded.warnings, *_not_yet(loaded)):
+        for problem in loaded.warnings:
             logger.warning("%s", problem)
         server = _Server(
             sources,
@@ -162,10 +156,6 @@ def _sockets_of(systemd: Systemd) -> Sequence[socket.socket]:
 
 def _apply_to_logs(logs: ServerLogs, config: Configuration) -> None:
     logs.apply(level=config.log_level, time_format=config.log_time_format, to_stdout=config.log_to_stdout)
-
-
-def _not_yet(loaded: Loaded) -> tuple[Problem, ...]:
-    return unsupported(loaded, NOT_YET)
 
 
 @attrs.define(eq=False)
@@ -306,7 +296,6 @@ class _Server:
                     lambda _: self._renew_certificate(),
                 ],
                 want=lambda models: nursery.start_soon(preload, supervisor, models),
-                more_warnings=_not_yet,
                 started=self._systemd.reloading,
                 ended=tell,
             )

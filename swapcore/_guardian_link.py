@@ -149,8 +149,6 @@ class GuardianLink:
                 self._on_report(name, *arguments)
         if not self._swept:
             logger.error("the guardian of process %s has been killed; ending what it guarded", self.run.pid)
-            self.run.guard_lost = True
-            self.run.tell()
             # The guardian is not reaped yet: so its pid, which names its session, cannot be another's.
             await sweep(self._process.pid, f"{RUN_MARKER}={self._mark}", self.run.pid)
         # Its descriptors close as the last thing in its life, so this takes microseconds.

@@ -38,8 +38,6 @@ class Guarded:
     """How the stop command ended."""
     gone: bool = False
     """No process of the tree is left."""
-    guard_lost: bool = False
-    """The guardian was killed by somebody else; how the leader ended may never be known."""
     output_ended: bool = False
     """All of the output has been passed on."""
     _changed: trio.Event = attrs.field(factory=trio.Event, init=False, repr=False)

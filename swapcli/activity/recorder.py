@@ -73,17 +73,6 @@ class Recorder:
         keep = room if captured_parts(asked_path).response_body else 0
         return Recording(self, request, path, body, ResponseMeter(path, keep), captures=room > 0)
 
-    def ignore(self) -> Recording:
-        """Return the recording of a request that nobody hears of."""
-        unlisted = InflightRequest(
-            id="", arrived_at=0.0, model="", path="", method="", headers=[], remote_ip="", cancel=_nothing
-        )
-        return Recording(self, unlisted, "", ())
-
-
-def _nothing() -> None:
-    pass
-
 
 @attrs.define(eq=False)
 class Recording:

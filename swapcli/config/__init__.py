@@ -4,7 +4,7 @@ from ._changes import Changes as Changes, changes as changes
 from ._effective import effective as effective
 from ._filters import ModelFilters as ModelFilters, PeerFilters as PeerFilters
 from ._json_schema import schema as schema
-from ._load import Loaded as Loaded, load as load, load_sources as load_sources, unsupported as unsupported
+from ._load import Loaded as Loaded, load as load, load_sources as load_sources
 from ._matrix_dsl import (
     Either as Either,
     Expression as Expression,

@@ -54,16 +54,6 @@ class Document:
         node = self.locate(path)
         return node is not None and any(getattr(inner, "anchored", False) for _, inner in walk(node))
 
-    def written(self, path: Path) -> bool:
-        """The user wrote this very key."""
-        here: Node | None = self.root
-        for part in path:
-            entry = self._entry(here, part)
-            if entry is None:
-                return False
-            here = entry[1]
-        return True
-
     def _entry(self, node: Node | None, part: str | int) -> _Entry | None:
         match _followed(node), part:
             case Sequence(items=items), int() if part < len(items):

@@ -6,7 +6,6 @@ import difflib
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import attrs
 
@@ -30,7 +29,7 @@ from ._check_top import check_api_keys, check_top, with_top_defaults
 from ._document import Document, read_document
 from ._expand import expand
 from ._ports import Ports
-from ._problem import ConfigurationError, Finding, Path as KeyPath, Problem, Severity, warning
+from ._problem import ConfigurationError, Finding, Path as KeyPath, Problem, Severity
 from ._source import Source, find_sources, read
 from ._store_path import store_fault
 from ._structure import structure, unknown_keys
@@ -223,26 +222,3 @@ def suggestion(key: str, known: Iterable[str]) -> str | None:
     by_case = {name.lower().replace("_", ""): name for name in known}
     close = difflib.get_close_matches(key.lower().replace("_", "").replace("-", ""), by_case, n=1, cutoff=0.6)
     return by_case[close[0]] if close else None
-
-
-def unsupported(loaded: Loaded, patterns: Iterable[str]) -> tuple[Problem, ...]:
-    """A warning for every key that the user wrote and that one of *patterns* matches.
-
-    Args:
-      patterns: dotted keys; ``*`` stands for any one key, as in ``models.*.filters``.
-    """
-    return tuple(
-        loaded.document.problem_of(warning(path, "not supported yet; ignored", at_key=True))
-        for pattern in patterns
-        for path in _matching(loaded.document.values, tuple(pattern.split(".")), ())
-        if loaded.document.written(path)
-    )
-
-
-def _matching(values: Any, pattern: tuple[str, ...], path: KeyPath) -> Iterable[KeyPath]:
-    if not pattern:
-        yield path
-    elif isinstance(values, dict):
-        for key in values if pattern[0] == "*" else [pattern[0]]:
-            if key in values:
-                yield from _matching(values[key], pattern[1:], (*path, key))

@@ -127,7 +127,6 @@ SCHEMAS: Mapping[str, Schema] = {
             **dict.fromkeys(("added", "removed", "restarted", "changed", "unchanged"), items(TEXT))
         ),
         settings=items(TEXT),
-        needs_restart=items(TEXT),
         warnings=items(record(file=TEXT, line=INTEGER, column=INTEGER, path=TEXT, message=TEXT)),
     ),
     "Profiles": record(

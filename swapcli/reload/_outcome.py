@@ -16,8 +16,6 @@ class Applied:
 
     changes: Changes
     warnings: tuple[Problem, ...]
-    needs_restart: tuple[str, ...] = ()
-    """Settings that differ and that are looked at only when the server starts."""
     dry_run: bool = False
 
 
@@ -40,7 +38,7 @@ def summary(outcome: Outcome) -> str:
             return f"{_count(len(problems), 'problem')} in the configuration; the old one stays in force"
         case Applied(changes) if changes.nothing:
             return "nothing changed"
-        case Applied(changes, _, needs_restart):
+        case Applied(changes):
             parts = [
                 f"{what} {', '.join(ids)}"
                 for what, ids in (
@@ -49,7 +47,6 @@ def summary(outcome: Outcome) -> str:
                     ("restarted", changes.restarted),
                     ("changed", changes.changed),
                     ("settings", changes.settings),
-                    ("only after a restart of the server:", needs_restart),
                 )
                 if ids
             ]
@@ -62,7 +59,7 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
     match outcome:
         case Refused(problems, warnings):
             return {"ok": False, **head, "problems": _listed(problems), "warnings": _listed(warnings)}
-        case Applied(changes, warnings, needs_restart):
+        case Applied(changes, warnings):
             return {
                 "ok": True,
                 **head,
@@ -74,7 +71,6 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
                     "unchanged": changes.unchanged,
                 },
                 "settings": changes.settings,
-                "needs_restart": needs_restart,
                 "warnings": _listed(warnings),
             }
 

@@ -56,7 +56,6 @@ class _Plan:
     loaded: Loaded
     planner: SwapPlanner
     changes: Changes
-    warnings: tuple[Problem, ...]
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -79,9 +78,6 @@ class Reloader:
     """Called before anything is read; not for dry runs."""
     ended: Callable[[Outcome], None] = lambda outcome: None
     """Called with every outcome but those of dry runs."""
-    more_warnings: Callable[[Loaded], tuple[Problem, ...]] = lambda loaded: ()
-    only_at_start: frozenset[str] = frozenset()
-    """Settings that a reload cannot change."""
 
     async def plan(self) -> Outcome:
         """Say what a reload would do. Changes nothing. Cancellation: nothing is left."""
@@ -146,8 +142,7 @@ class Reloader:
         return self.fleet.state_of(model) in (ProcState.STARTING, ProcState.READY)
 
     def _applied(self, plan: _Plan) -> Applied:
-        late = tuple(key for key in plan.changes.settings if key in self.only_at_start)
-        return Applied(plan.changes, plan.warnings, late)
+        return Applied(plan.changes, plan.loaded.warnings)
 
     async def _read(self) -> _Plan | Refused:
         read = partial(self._read_in_thread, self.loaded, self.planner)
@@ -164,8 +159,7 @@ class Reloader:
                 planner = make_planner(loaded, planner_directory(self.sources[0]))
         except ConfigurationError as error:
             return Refused(error.problems, error.warnings)
-        warnings = (*loaded.warnings, *self.more_warnings(loaded))
-        return _Plan(loaded, planner, changes(old.config, loaded.config), warnings)
+        return _Plan(loaded, planner, changes(old.config, loaded.config))
 
 
 def _planned_by(config: Configuration) -> object:

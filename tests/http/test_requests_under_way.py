@@ -17,7 +17,7 @@ from http_wire import (
     chunk,
     request,
 )
-from recorded_server import ANSWER, USAGE, Held, recorded
+from recorded_server import ANSWER, Held, recorded
 
 
 @pytest.mark.rule("H143")
@@ -127,15 +127,3 @@ async def test_events_tell_of_requests_and_records() -> None:
         assert operations[-1] == "remove"
         assert [news for kind, news in inner if kind == "activity"] == [{"id": 1}]
         assert (await served.rows())[0]["id"] == 1
-
-
-async def test_a_request_that_is_ignored_is_in_no_list() -> None:
-    async with recorded(always(ANSWER)) as served:
-        recording = served.recorder.ignore()
-        recording.goes_to("m", ())
-        recording.granted(0)
-        recording.response_started(200, [])
-        recording.response_body(USAGE, is_last=True)
-        assert len(served.recorder.inflight) == 0
-        recording.ended()
-        assert await served.rows() == []

@@ -20,7 +20,6 @@ from swapcli.config import (
     load,
     load_sources,
     to_specs,
-    unsupported,
 )
 from swapcore import RestartPolicy, RestartWhen
 
@@ -497,18 +496,3 @@ def test_the_effective_configuration_uses_yaml_names() -> None:
         "in",
     } <= names
     assert "global_ttl" not in names
-
-
-def test_keys_that_nothing_acts_on_yet() -> None:
-    found = loaded(
-        "models: {m: {@, filters: {setParams: {a: 1}}}, n: {@}}\nprofiles: {p: {pins: {a: m}}}\nstore: ~"
-    )
-    problems = unsupported(
-        found, ["models.*.filters", "profiles", "peers", "models.*.timeouts", "models.*.proxy"]
-    )
-    assert [str(p) for p in problems] == [
-        "c.yaml:1:43: models.m.filters: not supported yet; ignored",
-        "c.yaml:2:1: profiles: not supported yet; ignored",
-        "c.yaml:1:24: models.m.proxy: not supported yet; ignored",
-        "c.yaml:1:88: models.n.proxy: not supported yet; ignored",
-    ]
