@@ -221,8 +221,15 @@ def demo(listen: ListenAddress, files_only: bool) -> None:
 @click.argument("files", nargs=-1, metavar="FILE...")
 @click.option("--config-dir", metavar="DIR", help="Merge the files of DIR into FILE, as `serve` does.")
 @click.option("--strict", is_flag=True, help="Unknown keys, missing programs and missing files are errors.")
-@click.option("--show", is_flag=True, help="Print the configuration with all defaults, as YAML.")
-@click.option("--json", "as_json", is_flag=True, help="Print it as one JSON document.")
+@click.option(
+    "--show", is_flag=True, help="Print the configuration as YAML, defaults filled in, macros expanded."
+)
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print it as one JSON document, with what follows from it: words of commands, meanings of names.",
+)
 @click.option("--secrets", is_flag=True, help="Do not mask keys and variables in what is printed.")
 @click.option(
     "--explain",
@@ -272,7 +279,7 @@ def check(
         from ._check import check_sources
         from ._check_show import as_json as to_json, as_yaml as to_yaml
         from ._explain import NotExplained, explain as explained
-        from .config import effective
+        from .config import effective, written_out
     failed = False
     directories = (Path(config_dir),) if config_dir else ()
     for sources in [(Path(file), *directories) for file in files] or [directories]:
@@ -285,7 +292,12 @@ def check(
             continue
         config = verdict.loaded.config
         if show:
-            click.echo((to_json if as_json else to_yaml)(effective(config, secrets=secrets)), nl=False)
+            text = (
+                to_json(effective(config, secrets=secrets))
+                if as_json
+                else to_yaml(written_out(config, secrets=secrets))
+            )
+            click.echo(text, nl=False)
         elif explain is not None and verdict.planner is not None:
             try:
                 click.echo(explained(config, verdict.planner, explain))

@@ -1,7 +1,7 @@
 """The configuration: llama-swap's YAML, read with every mistake shown where it is."""
 
 from ._changes import Changes as Changes, changes as changes
-from ._effective import effective as effective
+from ._effective import effective as effective, written_out as written_out
 from ._filters import ModelFilters as ModelFilters, PeerFilters as PeerFilters
 from ._json_schema import schema as schema
 from ._load import Loaded as Loaded, load as load, load_sources as load_sources

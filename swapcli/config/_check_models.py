@@ -9,6 +9,7 @@ import attrs
 
 from ._model import Compat, ModelConfig
 from ._problem import Finding, Path, warning
+from ._secrecy import without_password
 from ._top_level import Configuration
 from ._urls import unreachable, url_fault
 from ._words import MEDIA, RESTART_POLICIES, SIGNALS
@@ -95,15 +96,19 @@ def check_model(id: str, model: ModelConfig) -> Iterator[Finding]:
         what = f"must not be negative: {capabilities.context}"
         yield Finding((*path, "capabilities", "context"), what)
     if fault := url_fault(model.proxy):
-        yield Finding((*path, "proxy"), f"no URL: {model.proxy!r} has {fault}")
-    elif model.proxy and (reason := unreachable(model.proxy)):
-        yield warning((*path, "proxy"), f"nothing can be sent to {model.proxy!r}: {reason}")
+        yield Finding((*path, "proxy"), f"no URL: {without_password(model.proxy)!r} has {fault}")
+    elif not model.proxy:
+        if model.cmd.strip():
+            yield warning((*path, "proxy"), "there is no URL: the model cannot be started")
+    elif reason := unreachable(model.proxy):
+        what = f"nothing can be sent to {without_password(model.proxy)!r}: {reason}"
+        yield warning((*path, "proxy"), what)
     endpoint = model.check_endpoint.strip()
     if fault := url_fault(endpoint):
         yield Finding((*path, "checkEndpoint"), f"no path: {endpoint!r} has {fault}")
     for at, entry in enumerate(model.env):
         if entry.find("=") < 1:
-            yield warning((*path, "env", at), f"{entry!r} is not NAME=value; ignored")
+            yield warning((*path, "env", at), "is not NAME=value; ignored")
         elif "\0" in entry:
             yield Finding((*path, "env", at), "an environment variable cannot hold NUL")
     yield from _check_own_keys(path, model)

@@ -10,6 +10,7 @@ from ._matrix import fit_together
 from ._model import PeerConfig
 from ._problem import Finding, Path, warning
 from ._routing import DEFAULT_GROUP, Selector
+from ._secrecy import without_password
 from ._top_level import Configuration, Hooks, OnStartup
 from ._urls import unreachable, url_fault
 from ._words import STRATEGIES
@@ -26,9 +27,11 @@ def check_peers(config: Configuration) -> Iterator[Finding]:
         if not peer.proxy:
             yield Finding((*path, "proxy"), "a peer needs a proxy")
         elif fault := url_fault(peer.proxy):
-            yield Finding((*path, "proxy"), f"no URL: {peer.proxy!r} has {fault}")
+            yield Finding((*path, "proxy"), f"no URL: {without_password(peer.proxy)!r} has {fault}")
         elif reason := unreachable(peer.proxy):
-            yield warning((*path, "proxy"), f"nothing can be sent to {peer.proxy!r}: {reason}")
+            yield warning(
+                (*path, "proxy"), f"nothing can be sent to {without_password(peer.proxy)!r}: {reason}"
+            )
         if not peer.models:
             yield Finding((*path, "models"), "a peer needs at least one model")
 

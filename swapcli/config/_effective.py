@@ -16,17 +16,30 @@ from ._macros import Macro
 from ._matrix_dsl import MatrixProgram
 from ._model import ModelConfig
 from ._routing import Matrix
+from ._secrecy import MASK, passwords_of
 from ._top_level import Configuration, Performance
 from ._yaml_keys import attributes_of, is_secret
 
-MASK = "***"
 _KEY_OPTIONS = frozenset(("--api-key", "--hf-token", "-hft"))
 # But neither MAX_TOKENS nor TOKENIZER.
 _SECRET_NAME = re.compile("KEY|TOKEN(?!S|IZ)|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
 _ASSIGNMENT = re.compile(r"""(?:^|[\s'"])([A-Za-z_]\w*)=([^\s'"]+)""")
-_PASSWORD = re.compile(r"//[^/?#@:\s]*:([^/?#@\s]+)@")
 _LEAST_SECRET = 4
 """Shorter ones are masked where they are known to be, but would take too much else with them."""
+
+
+def written_out(config: Configuration, *, secrets: bool = False) -> dict[str, Any]:
+    """What *config* means, as a configuration: every key with its value in force, and nothing that is no key.
+
+    Loaded again it means the same, but for what is masked. Groups and the matrix are under ``routing`` alone.
+
+    Args:
+      secrets: see `effective`.
+    """
+    dump = _Dump(config.matrix_program, secrets=secrets, derives=False)
+    result: dict[str, Any] = dump.plain(config)
+    del result["groups"], result["matrix"]
+    return result if secrets else _without(_secrets(config, windows=os.name == "nt"), result)
 
 
 def effective(
@@ -46,7 +59,7 @@ def effective(
         secret, wherever else they occur.
       windows: how commands are split.
     """
-    dump = _Dump(config.matrix_program, secrets=secrets, windows=windows)
+    dump = _Dump(config.matrix_program, secrets=secrets, derives=True, windows=windows)
     result: dict[str, Any] = dump.plain(config)
     result["aliases"] = dict(config.aliases)
     if config.matrix_program is not None:
@@ -74,7 +87,7 @@ def _secrets(config: Configuration, *, windows: bool) -> list[str]:
             # As in `docker run -e HF_TOKEN=…`, in words of a shell's command too.
             keys.update(value for name, value in _ASSIGNMENT.findall(command) if _SECRET_NAME.search(name))
     urls = [model.proxy for model in config.models.values()] + [p.proxy for p in config.peers.values()]
-    keys.update(password for url in urls for password in _PASSWORD.findall(url))
+    keys.update(password for url in urls for password in passwords_of(url))
     return sorted((key for key in keys if len(key) >= _LEAST_SECRET), key=len, reverse=True)
 
 
@@ -93,9 +106,12 @@ def _without(secrets: list[str], value: Any) -> Any:
 
 
 class _Dump:
-    def __init__(self, program: MatrixProgram | None, *, secrets: bool, windows: bool) -> None:
+    def __init__(
+        self, program: MatrixProgram | None, *, secrets: bool, derives: bool, windows: bool = False
+    ) -> None:
         self.program = program
         self.secrets = secrets
+        self.derives = derives
         self.windows = windows
 
     def plain(self, value: Any) -> Any:
@@ -107,7 +123,7 @@ class _Dump:
             case Mapping():
                 return {key: self.plain(item) for key, item in value.items()}
             case _ if attrs.has(type(value)):
-                return self.fields(value) | self.derived(value)
+                return self.fields(value) | (self.derived(value) if self.derives else {})
             case _:
                 return value
 
@@ -115,7 +131,11 @@ class _Dump:
         result: dict[str, Any] = {}
         for key, attribute in attributes_of(value.__class__).items():
             content = getattr(value, attribute.name)
-            if is_secret(attribute) and not self.secrets and content:
+            if attribute.name == "env" and not self.secrets:
+                result[key] = [_masked_value(entry) for entry in content]
+            elif attribute.type == tuple[Macro, ...] and not self.derives:
+                result[key] = {macro.name: macro.value for macro in content}
+            elif is_secret(attribute) and not self.secrets and content:
                 result[key] = MASK if isinstance(content, str) else [MASK] * len(content)
             else:
                 result[key] = self.plain(content)
@@ -141,14 +161,13 @@ class _Dump:
 
     def model(self, model: ModelConfig) -> dict[str, Any]:
         argv = list(split_command(model.cmd, windows=self.windows))
-        env = list(model.env)
-        if not self.secrets:
-            env = [
-                f"{name}{equals}{MASK}" if equals else name
-                for name, equals, _ in (e.partition("=") for e in env)
-            ]
         return {
             "cmd_argv": argv or {"$error": True},
             "capabilities": self.fields(model.capabilities) | {"empty": model.capabilities.empty},
-            "env": env,
         }
+
+
+def _masked_value(entry: str) -> str:
+    """``NAME=***``; without a name it stays, for it is ignored."""
+    name, equals, _ = entry.partition("=")
+    return f"{name}{equals}{MASK}" if equals else name

@@ -114,6 +114,8 @@ def _expand_models(
             scope = Scope([Macro("PORT", ports.port_of(id)), *macros], budget)
         elif has_reference(proxy, "PORT"):
             what = f"{proxy} needs ${{PORT}}, but cmd of {id} does not use it: use it there, or set proxy"
+            if not cmd or not str(cmd).strip():
+                what = f"{proxy} needs ${{PORT}}, but there is no cmd that could use it: set cmd or proxy"
             # A command with an unknown reference might have used the port; that is reported below.
             if not any(leftovers(cmd, ())):
                 expansion.findings.append(Finding(("models", id, "proxy"), what))

@@ -134,12 +134,13 @@ def load_sources(
     config = attrs.evolve(config, macros=expansion.macros)
     config = _checked(config, report, windows=windows, store_fault=store_fault)
     report.add_all(_unknown(document, strict=strict))
-    by_severity = {s: tuple(p for p in problems if p.severity is s) for s in Severity}
-    if by_severity[Severity.ERROR]:
-        raise ConfigurationError(by_severity[Severity.ERROR], by_severity[Severity.WARNING])
-    return Loaded(
-        config, by_severity[Severity.WARNING], by_severity[Severity.REFUSAL], document, expansion.ports
-    )
+    files = {source.name: at for at, source in enumerate(sources)}
+    problems.sort(key=lambda problem: (files[problem.file], problem.line, problem.column))
+    warnings = tuple(problem for problem in problems if problem.severity is Severity.WARNING)
+    reasons = tuple(problem for problem in problems if problem.severity is not Severity.WARNING)
+    if any(problem.severity is Severity.ERROR for problem in reasons):
+        raise ConfigurationError(reasons, warnings)
+    return Loaded(config, warnings, reasons, document, expansion.ports)
 
 
 class _Report:

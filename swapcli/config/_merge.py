@@ -64,7 +64,8 @@ def _merge_nodes(earlier: Node, later: Node, path: Path, problems: list[Problem]
         case _, Scalar() if later.empty:
             return earlier
         case Scalar(), Scalar():
-            reason = f"conflicts with {earlier.text!r} in {earlier.source.name}"
+            there = earlier.source.problem(earlier.offset, "")
+            reason = f"{there.file}:{there.line}:{there.column} says something else"
         case (Alias(), _) | (_, Alias()):
             reason = f"is also in {earlier.source.name}, and an alias cannot be merged"
         case _:

@@ -133,7 +133,9 @@ class ModelConfig:
     )
     env: tuple[str, ...] = attrs.field(
         default=(),
-        metadata=yaml("`NAME=value` entries, added to the server's own environment; a later one wins."),
+        metadata=yaml(
+            "`NAME=value` entries, added to the server's own environment; a later one wins.", secret=True
+        ),
     )
     check_endpoint: str = attrs.field(
         default="/health",

@@ -13,11 +13,31 @@ _SHOWN = 60
 
 
 class NotThisType(ValueError):
-    """The value is of a type that the field does not take; says which."""
+    """The value is of a type that the field does not take; says which.
+
+    ``discreet`` says it without the value, for those that are secret.
+    """
+
+    def __init__(self, wanted: str, value: Any, *, hint: str = "") -> None:
+        super().__init__(f"expected {wanted}, not {type_of(value)}{hint}")
+        self.discreet = f"expected {wanted}, not {_kind_of(value)}{hint}"
 
 
 def type_of(value: Any) -> str:
     """*value*'s type, and itself where it is short, for a message."""
+    match value:
+        case None | dict() | list():
+            return _kind_of(value)
+        case Timestamp():
+            shown = str(value)
+        case str():
+            shown = repr(value if len(value) <= _SHOWN else f"{value[:_SHOWN]}…")
+        case _:
+            shown = scalar_text(value)
+    return f"the {_kind_of(value).partition(' ')[2]} {shown}"
+
+
+def _kind_of(value: Any) -> str:
     match value:
         case None:
             return "null"
@@ -26,19 +46,15 @@ def type_of(value: Any) -> str:
         case list():
             return "a list"
         case bool():
-            return f"the boolean {scalar_text(value)}"
+            return "a boolean"
         case Timestamp():
-            return f"the timestamp {value}"
+            return "a timestamp"
         case str():
-            return f"the string {value if len(value) <= _SHOWN else value[:_SHOWN] + '…'!r}"
+            return "a string"
         case int():
-            return f"the integer {value}"
+            return "an integer"
         case _:
-            return f"the number {scalar_text(value)}"
-
-
-def _unfit(wanted: str, value: Any) -> NotThisType:
-    return NotThisType(f"expected {wanted}, not {type_of(value)}")
+            return "a number"
 
 
 def text(value: Any) -> str:
@@ -51,33 +67,33 @@ def text(value: Any) -> str:
         case bool() | int() | float():
             return scalar_text(value)
         case _:
-            raise _unfit("a string", value)
+            raise NotThisType("a string", value)
 
 
 def integer(value: Any) -> int:
     """An integer, or a float cut towards zero; no string, even of digits. Raises `NotThisType`."""
     match value:
         case bool():
-            raise _unfit("an integer", value)
+            raise NotThisType("an integer", value)
         case int() if -(2**63) <= value < 2**63:
             return value
         case float() if math.isfinite(value) and -(2**63) <= value < 2**63:
             return int(value)
         case _:
-            raise _unfit("an integer", value)
+            raise NotThisType("an integer", value)
 
 
 def number(value: Any) -> float:
     """A finite integer or float, kept as it is. Raises `NotThisType`."""
     match value:
         case bool():
-            raise _unfit("a number", value)
+            raise NotThisType("a number", value)
         case int():
             return value
         case float() if math.isfinite(value):
             return value
         case _:
-            raise _unfit("a number", value)
+            raise NotThisType("a number", value)
 
 
 def boolean(value: Any) -> bool:
@@ -90,7 +106,7 @@ def boolean(value: Any) -> bool:
         case str() if value in _FALSE:
             return False
         case _:
-            raise _unfit("true or false", value)
+            raise NotThisType("true or false", value)
 
 
 def free_form(value: Any) -> Any:

@@ -9,6 +9,7 @@ from pathlib import Path
 import attrs
 
 from ._problem import Path as KeyPath, Problem, Severity, path_text
+from ._secrecy import veiled
 
 _SUFFIXES = (".yml", ".yaml")
 MAX_BYTES = 16 * 1024 * 1024
@@ -62,7 +63,8 @@ class Source:
         end = self.text.find("\n", offset)
         line = self.text[start : end if end >= 0 else len(self.text)].rstrip("\r")
         number = self.text.count("\n", 0, offset) + 1
-        return Problem(self.name, number, offset - start + 1, path_text(path), message, line, severity, path)
+        column = offset - start + 1
+        return veiled(Problem(self.name, number, column, path_text(path), message, line, severity, path))
 
 
 def decode(name: str, data: bytes) -> Source | Problem:

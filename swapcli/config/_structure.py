@@ -17,6 +17,7 @@ from ._macros import Macro
 from ._problem import Finding, Path
 from ._routing import Profile
 from ._scalar_types import NotThisType, boolean, free_form, integer, number, text, type_of
+from ._secrecy import is_confidential
 from ._top_level import Configuration, Performance
 from ._yaml_keys import attributes_of, keys_of
 
@@ -78,7 +79,7 @@ def _strings(value: Any, _: Any) -> tuple[str, ...]:
     if value is None:
         return ()
     if not isinstance(value, list):
-        raise NotThisType(f"expected a list of strings, not {type_of(value)}")
+        raise NotThisType("a list of strings", value)
     strings: list[str] = []
     wrong: list[tuple[Path, Exception]] = []
     for at, item in enumerate(value):
@@ -104,7 +105,7 @@ def _macros(value: Any) -> tuple[Macro, ...]:
 
 def _expect_map(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise NotThisType(f"expected a map, not {type_of(value)}")
+        raise NotThisType("a map", value)
     return value
 
 
@@ -176,9 +177,7 @@ def _with_legacy_strip(value: Any) -> Any:
 def _mention_legacy_list(value: Any) -> Any:
     if isinstance(value, dict):
         return value
-    raise NotThisType(
-        f"expected a map with pins, not {type_of(value)}: the legacy list syntax of profiles is gone"
-    )
+    raise NotThisType("a map with pins", value, hint=": the legacy list syntax of profiles is gone")
 
 
 def _only_text_durations(value: Any) -> Any:
@@ -209,7 +208,7 @@ def _mismatches(error: BaseException, path: Path) -> Iterator[Finding]:
         case _Misplaced(path=further):
             yield Finding((*path, *further), str(error))
         case NotThisType():
-            yield Finding(path, str(error))
+            yield Finding(path, error.discreet if is_confidential(path) else str(error))
         case _:
             raise error
 

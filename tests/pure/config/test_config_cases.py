@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from swapcli._check_show import as_yaml
 from swapcli.config import (
     Configuration,
     ConfigurationError,
@@ -18,11 +19,13 @@ from swapcli.config import (
     Loaded,
     ModelTerm,
     SetTerm,
+    Source,
     Together,
     find_sources,
     load,
+    load_sources,
 )
-from swapcli.config._effective import effective
+from swapcli.config._effective import effective, written_out
 from swapcli.config._problem import Problem
 
 CASES_FILE = Path(__file__).parents[2] / "data" / "config_cases.yaml"
@@ -132,3 +135,19 @@ def solve(config: Configuration, target: str, running: list[str]) -> tuple[str, 
                 if best is None or cost < best[0]:
                     best = (cost, matrix_set.name, evicted, sorted(alternative))
     return best[1:] if best else ("", sorted(running), [target])
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in CASES if isinstance(case["expect"], list)], ids=lambda case: case["id"]
+)
+def test_a_configuration_that_was_written_out_means_the_same(case: dict[str, Any], tmp_path: Path) -> None:
+    windows = case.get("platform") == "windows"
+    config = load_case(case, tmp_path).config
+    text = as_yaml(written_out(config, secrets=True))
+    again = load_sources([Source("written-out.yaml", text)], environ={}, windows=windows)
+    assert not any(warning.message.startswith("unknown key") for warning in again.warnings)
+    before, after = (effective(each, secrets=True, windows=windows) for each in (config, again.config))
+    for meaning in (before, after):
+        del meaning["groups"]  # the older spelling of what is under `routing`
+        meaning.pop("matrix", None)
+    assert after == before

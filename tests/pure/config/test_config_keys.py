@@ -200,6 +200,34 @@ def test_c70_environment() -> None:
     assert "models.m.env" in errors("models: {m: {@, env: A=b}}")
 
 
+def test_everything_that_is_wrong_is_told_at_once_from_the_top_of_the_file() -> None:
+    text = """\
+        groups: {g: {members: [nobody]}}
+        models:
+          a: {cmd: run, ttl: soon, proxy: ""}
+          b: {cmd: 'run ${PORT}', checkEndpoint: /%zz}
+          c: {}
+        apiKeys: [" "]
+        """
+    with pytest.raises(ConfigurationError) as caught:
+        loaded(text)
+    assert [problem.line for problem in caught.value.problems] == [1, 3, 4, 5, 6]
+    assert caught.value.problems[0].message == "no model has the id 'nobody'"
+
+
+def test_a_model_without_command_and_address_is_told_to_have_either() -> None:
+    what = "http://localhost:${PORT} needs ${PORT}, but there is no cmd that could use it: set cmd or proxy"
+    assert errors("models: {m: {ttl: 3}}") == f"c.yaml:1:10: models.m.proxy: {what}"
+
+
+def test_an_empty_address_is_a_warning_at_its_place() -> None:
+    assert warnings("models: {m: {cmd: run, proxy: ''}}") == {
+        "models.m.proxy": "there is no URL: the model cannot be started"
+    }
+    assert [w.column for w in loaded("models: {m: {cmd: run, proxy: ''}}").warnings] == [31]
+    assert warnings("models: {m: }") == {"models.m.cmd": "there is no command: the model cannot be started"}
+
+
 @pytest.mark.parametrize(
     ("endpoint", "path"),
     [("/health", "/health"), (" none ", None), ("None", "/None"), ("health?x=1", "/health?x=1"), ("''", ""),

@@ -195,12 +195,12 @@ def test_c143_everything_wrong_is_reported_and_nothing_twice() -> None:
     )
     paths = [line.split(": ")[1] for line in text.splitlines()]
     assert paths == [
-        "selectors.sel.strategy",  # a type, found before any other check
-        "performance.every",
         "globalTTL",
         "logToStdout",
-        "groups.g.members[1]",
+        "performance.every",
         "apiKeys[0]",
+        "groups.g.members[1]",
+        "selectors.sel.strategy",
         "selectors.sel.targets[0]",
         "profiles.d.pins.x",
     ]
@@ -238,8 +238,8 @@ def test_one_mistake_is_not_reported_as_several() -> None:
             environ={},
         )
     assert [problem.path for problem in caught.value.problems] == [
-        "models.d.cmd",
         "x.ttl",
-        "models.e.cmd",
         "models.c",
+        "models.d.cmd",
+        "models.e.cmd",
     ]
