@@ -62,6 +62,7 @@ def check_sources(
     if machine and planner is not None:
         severity = Severity.ERROR if strict else Severity.WARNING
         problems += check_machine(loaded, WhatIf(planner, to_specs(loaded.config)), severity)
+    problems.sort(key=lambda problem: (problem.file, problem.line, problem.column))
     errors = [problem for problem in problems if problem.severity is not Severity.WARNING]
     warnings = [problem for problem in problems if problem.severity is Severity.WARNING]
     text = _text(sources, errors, warnings, models=len(loaded.config.models))

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from swapcore import Endpoint, ModelSpec, StartFailed, SubprocessLauncher
+import attrs
+
+from swapcore import Endpoint, ModelId, ModelSpec, StartFailed, SubprocessLauncher
 
 from ._check_what_if import WhatIf
 from .config import Loaded, Problem, Severity
 
+_ANY_URL = "http://localhost"
 _HERE = frozenset(("localhost", "::1", "0.0.0.0", "::"))
 
 
@@ -23,12 +26,16 @@ def check_machine(loaded: Loaded, what_if: WhatIf, severity: Severity) -> Iterat
     said = {problem.keys for problem in loaded.warnings}
     for spec in what_if.specs.values():
         path = ("models", spec.id)
-        if not said.isdisjoint(((*path, "cmd"), (*path, "proxy"))):
+        if (*path, "cmd") in said:
             continue  # loading has told why it cannot be started
+        if has_no_url := (*path, "proxy") in said:
+            spec = attrs.evolve(spec, url=_ANY_URL)
         try:
             launcher.preflight(spec, beside=(spec,))  # not the port
         except StartFailed as error:
             yield loaded.problem((*path, "cmd"), error.reason, severity)
+            continue
+        if has_no_url:
             continue
         try:
             launcher.preflight(spec, beside=())
@@ -38,17 +45,29 @@ def check_machine(loaded: Loaded, what_if: WhatIf, severity: Severity) -> Iterat
 
 
 def _port_clashes(loaded: Loaded, what_if: WhatIf) -> Iterator[Problem]:
-    by_place: dict[tuple[str, int], list[ModelSpec]] = defaultdict(list)
+    by_place: dict[tuple[str, int], list[ModelId]] = defaultdict(list)
     for spec in what_if.specs.values():
         place = _place(spec)
         if place is None:
             continue
-        for earlier in by_place[place]:
-            if what_if.together(earlier.id, spec.id):
-                what = f"port {place[1]} is that of {earlier.id}, too, and the two may run together"
-                yield loaded.problem(("models", spec.id, "proxy"), what, Severity.WARNING)
-                break
-        by_place[place].append(spec)
+        by_place[place].append(spec.id)
+    for (_, port), models in by_place.items():
+        for later, earlier in clashes(models, what_if).items():
+            what = f"port {port} is that of {earlier}, too, and the two may run together"
+            yield loaded.problem(("models", later, "proxy"), what, Severity.WARNING)
+
+
+def clashes(models: Sequence[ModelId], what_if: WhatIf) -> dict[ModelId, ModelId]:
+    """Those of *models* that may run beside an earlier one, whichever starts first, and that earlier one."""
+    found: dict[ModelId, ModelId] = {}
+    for place, model in enumerate(models):
+        for earlier in what_if.startable_beside(model, models[:place]):
+            found[model] = earlier
+            break
+    for place, model in enumerate(models):
+        unknown = [later for later in models[place + 1 :] if later not in found]
+        found |= dict.fromkeys(what_if.startable_beside(model, unknown), model)
+    return found
 
 
 def _place(spec: ModelSpec) -> tuple[str, int] | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import combinations
 
 import attrs
 
@@ -64,7 +63,8 @@ class WhatIf:
             plan = self._planner.evictions(target, view)
             if isinstance(plan, Refusal):
                 return Outcome(refusal=plan.reason)
-            stops = tuple(model for model in running if model in plan.evict and model != target)
+            evicted = frozenset(plan.evict)
+            stops = tuple(model for model in running if model in evicted and model != target)
         except Exception as error:  # a user's code: anything may come out of it
             return Outcome(refusal=f"{type(self._planner).__name__} failed: {type(error).__name__}: {error}")
         if pinned := [model for model in stops if self.specs[model].pinned]:
@@ -80,9 +80,22 @@ class WhatIf:
             self.requested(models[place], models[:place]).is_free for place in range(1, len(models))
         )
 
-    def together(self, one: ModelId, other: ModelId) -> bool:
-        """Whether the two may run at once, in whichever order they have to be started for that."""
-        return self.can_start((one, other)) or self.can_start((other, one))
+    def startable_beside(self, target: ModelId, others: Sequence[ModelId]) -> Iterator[ModelId]:
+        """Those of *others* each of which *target* can be started beside, in their order.
+
+        Far fewer questions than there are models where few may run together: a planner that would stop all of
+        several models stops each of them if it runs alone.
+        """
+        if not others or not self.can_start((target,)):
+            return
+        outcome = self.requested(target, others)
+        if len(others) == 1:
+            if outcome.is_free and self.can_start(others):
+                yield others[0]
+        elif outcome.refusal or len(outcome.stops) < len(others):
+            half = len(others) // 2
+            yield from self.startable_beside(target, others[:half])
+            yield from self.startable_beside(target, others[half:])
 
     def sets(self) -> Iterator[tuple[ModelId, ...]]:
         """Models that may run together, two at least, each set as large as can be, in an order of starting.
@@ -91,12 +104,15 @@ class WhatIf:
         looked for, nor every set that there is.
         """
         found: list[frozenset[ModelId]] = []
-        for pair in combinations(self.specs, 2):
-            if any(models.issuperset(pair) for models in found):
-                continue
-            start = next((order for order in (pair, pair[::-1]) if self.can_start(order)), None)
-            if start is not None:
-                grown = self._grown(start)
+        places = {model: place for place, model in enumerate(self.specs)}
+        for target in self.specs:
+            others = [model for model in self.specs if model != target]
+            for other in self.startable_beside(target, others):
+                pair = (other, target)
+                if any(models.issuperset(pair) for models in found):
+                    continue
+                in_order = tuple(sorted(pair, key=places.__getitem__))
+                grown = self._grown(in_order if self.can_start(in_order) else pair)
                 found.append(frozenset(grown))
                 yield grown
 

@@ -12,8 +12,11 @@ import pytest
 from click.testing import CliRunner, Result
 from ruamel.yaml import YAML
 
+from swapcli._check_machine import clashes
+from swapcli._check_what_if import WhatIf
 from swapcli._cli import swapcli as command
-from swapcli.config import schema
+from swapcli.config import Source, load_sources, schema, to_specs
+from swapcore import ExclusivePlanner, FleetView, ModelId, SwapPlan
 
 ROOT = Path(__file__).parents[2]
 RUN = f"{sys.executable} --port ${{PORT}}"
@@ -99,6 +102,31 @@ def test_one_port_for_two_that_may_run_together(
     assert result.exit_code == 0
     said = f"models.b.proxy: port {port} is that of a, too, and the two may run together" in result.stdout
     assert said is clash
+
+
+def test_a_thousand_models_at_one_port_are_looked_at_in_few_questions() -> None:
+    class Counting(ExclusivePlanner):
+        questions = 0
+
+        def evictions(self, target: ModelId, view: FleetView) -> SwapPlan:
+            self.questions += 1
+            return super().evictions(target, view)
+
+    planner = Counting()
+    text = "models:\n" + "".join(f"  m{n}: {{cmd: run, proxy: 'http://h:9'}}\n" for n in range(1000))
+    config = load_sources([Source("c.yaml", text)], environ={}).config
+    what_if = WhatIf(planner, to_specs(config))
+    assert clashes(list(what_if.specs), what_if) == {}
+    assert list(what_if.sets()) == []
+    assert planner.questions < 5000
+
+
+def test_a_model_without_a_url_is_looked_at_for_the_rest(tmp_path: Path) -> None:
+    file = file_with(tmp_path, "models:\n  m:\n    cmd: no-such-program-here\n    proxy: ''\n")
+    stdout = cli("check", file).stdout
+    assert f"warning: {file}:3:10: models.m.cmd: program 'no-such-program-here' was not found" in stdout
+    assert f"warning: {file}:4:12: models.m.proxy: there is no URL" in stdout
+    assert stdout.endswith("ok, 1 model, 2 warnings\n")
 
 
 def test_a_check_endpoint_that_is_no_path(tmp_path: Path) -> None:
