@@ -30,6 +30,17 @@ class _InOrder(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        first = args[0] if args else ""
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption:
+            # As llama-swap is called, which has no commands.
+            name = first.lstrip("-").partition("=")[0]
+            if any(f"--{name}" in option.opts for option in self.commands["serve"].params):
+                ctx.fail(f"{first} is an option of a command: swapcli serve {first} ...")
+            raise
+
 
 def _show_version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
     if not wanted or ctx.resilient_parsing:
@@ -88,7 +99,11 @@ def swapcli() -> None:
     """
 
 
-@swapcli.command(cls=GoFlagsCommand, short_help="Serve the models of a configuration.")
+@swapcli.command(
+    cls=GoFlagsCommand,
+    short_help="Serve the models of a configuration.",
+    context_settings={"allow_extra_args": True},  # to say what was probably meant by them
+)
 @click.option(
     "--config",
     "configs",
@@ -159,6 +174,9 @@ def serve(
         swapcli serve --config config.yaml
         swapcli serve --config config.yaml --listen :8080
     """
+    if extra_arguments := click.get_current_context().args:
+        word = extra_arguments[0]
+        raise click.UsageError(f"unexpected {word!r}; the configuration is named like this: --config {word}")
     certificate = None
     if tls_cert_file and tls_key_file:
         certificate = Path(tls_cert_file), Path(tls_key_file)

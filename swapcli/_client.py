@@ -49,7 +49,7 @@ class Client:
         """Send a request as `ask` does, and yield its answer as it comes."""
         connection, base = self._connection()
         with closing(connection):
-            response = self._answer(connection, method, base + path + quote(model, safe="/"))
+            response = self._answer(connection, method, base + path + quote(model, safe="/"), model)
             try:
                 while piece := response.read1(_PIECE):
                     yield piece
@@ -57,7 +57,7 @@ class Client:
                 raise Failure(f"the server at {self.url} has gone") from error
 
     def _answer(
-        self, connection: http.client.HTTPConnection, method: str, path: str
+        self, connection: http.client.HTTPConnection, method: str, path: str, model: str
     ) -> http.client.HTTPResponse:
         headers = {"Accept": "application/json", "User-Agent": "swapcli"}
         if self.key:
@@ -71,7 +71,7 @@ class Client:
         except (OSError, http.client.HTTPException) as error:
             raise Failure(self._unreachable(error)) from error
         if response.status >= 400:
-            raise self._refused(response)
+            raise self._refused(response, model)
         return response
 
     def _connection(self) -> tuple[http.client.HTTPConnection, str]:
@@ -97,7 +97,7 @@ class Client:
                 why = f"cannot talk to {self.url}: {str(error) or type(error).__name__}"
         return f"{why}; start one with `swapcli serve`, or name another with --url or SWAPCLI_URL"
 
-    def _refused(self, response: http.client.HTTPResponse) -> Failure:
+    def _refused(self, response: http.client.HTTPResponse, model: str) -> Failure:
         body = response.read(_PIECE)
         try:
             answer = json.loads(body)
@@ -110,4 +110,7 @@ class Client:
         if response.status == 401:
             wrong = "does not know this key" if self.key else "wants a key"
             return Failure(f"the server at {self.url} {wrong}; give one with --api-key or SWAPCLI_API_KEY")
-        return Refused(str(answer.get("error", {}).get("message", response.reason)), answer)
+        message = str(answer.get("error", {}).get("message", response.reason))
+        if response.status == 404 and model:
+            message += f": {model!r}; `swapcli ps --all` lists the models"
+        return Refused(message, answer)

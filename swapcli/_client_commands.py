@@ -27,10 +27,16 @@ def _client_command(function: Callable[Concatenate[Client, bool, _P], None]) -> 
         default=_DEFAULT_URL,
         show_default=True,
         show_envvar=True,
+        metavar="URL",
         help="The server.",
     )
     @click.option(
-        "--api-key", envvar="SWAPCLI_API_KEY", default="", show_envvar=True, help="Its key, if it wants one."
+        "--api-key",
+        envvar="SWAPCLI_API_KEY",
+        default="",
+        show_envvar=True,
+        metavar="KEY",
+        help="Its key, if it wants one.",
     )
     @click.option("--json", "as_json", is_flag=True, help=_JSON_HELP)
     @wraps(function)
@@ -209,7 +215,12 @@ def _show_live(url: str, looks: Iterator[dict[str, Any]]) -> None:
 
     from ._fleet_table import console, screen
 
-    with Live(screen(next(looks), url), console=console(), auto_refresh=False) as live:
+    terminal = console()
+    if not terminal.is_terminal:  # a file or a pipe: nothing can be drawn over
+        for fleet in looks:
+            terminal.print(screen(fleet, url))
+        return
+    with Live(screen(next(looks), url), console=terminal, auto_refresh=False) as live:
         for fleet in looks:
             live.update(screen(fleet, url), refresh=True)
 

@@ -231,4 +231,7 @@ def _with_output(error: ModelError) -> str:
     if not lines:
         return str(error)
     tail = "\n".join(lines[-_OUTPUT_LINES:])[-_OUTPUT_CHARACTERS:]
-    return f"{error}; its last output:\n{tail}"
+    # The reason of the packaged launcher ends with the last line already, for those who show one line only.
+    reason, _, last = str(error).rpartition("; its last output: ")
+    told = reason if reason and lines[-1].strip().startswith(last) else str(error)
+    return f"{told}; its last output:\n{tail}"

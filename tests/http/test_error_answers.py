@@ -8,7 +8,7 @@ import pytest
 from http_wire import JSON, always, plain, rig, upstream
 
 from swapcli.config import Configuration, ModelConfig
-from swapcli.http.error_answers import ErrorAnswer
+from swapcli.http.error_answers import ErrorAnswer, of_failure
 from swapcore import (
     BackingOff,
     Closed,
@@ -77,6 +77,19 @@ async def test_a_failed_start_says_what_the_process_wrote_last() -> None:
         "m: the process ended with status 1 before it was ready; its last output:\nline 15\n"
     )
     assert message.endswith("\nline 19")
+
+
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [
+        ("exited with status 1; its last output: no memory", "m: exited with status 1; its last output:\n"),
+        ("wrote; its last output: another", "m: wrote; its last output: another; its last output:\n"),
+    ],
+)
+def test_the_last_line_is_not_said_twice(reason: str, said: str) -> None:
+    error = StartFailed(M, reason)
+    error.add_note("last output:\nloading\n  no memory for it\n")
+    assert of_failure(error).message == f"{said}loading\n  no memory for it"
 
 
 @pytest.mark.rule("L69", "L76")

@@ -140,9 +140,9 @@ def test_top(terminal: Terminal) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("load", "no-such"), "swapcli: model not found"),
-        (("unload", "no-such"), "swapcli: model not found"),
-        (("logs", "no-such"), "swapcli: model not found"),
+        (("load", "no-such"), "swapcli: model not found: 'no-such'; `swapcli ps --all` lists"),
+        (("unload", "no-such"), "swapcli: model not found: 'no-such'; `swapcli ps --all` lists"),
+        (("logs", "no-such"), "swapcli: model not found: 'no-such'; `swapcli ps --all` lists"),
         (
             ("ps", "--url", "http://127.0.0.1:1"),
             "swapcli: no server answers at http://127.0.0.1:1; start one with `swapcli serve`, or name "

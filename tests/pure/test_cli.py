@@ -20,7 +20,8 @@ from swapcli._listen import AddressTaken, ListenAddress
 
 _ROOT = Path(swapcli.__file__).parent.parent
 _ENVIRONMENT = os.environ | {"PYTHONPATH": str(_ROOT)}
-_GOOD = f"models:\n  qwen:\n    cmd: {sys.executable} --port ${{PORT}}\n"
+# At an address that is not this machine's: whether a port is free here is nobody's business.
+_GOOD = f"models:\n  qwen:\n    cmd: {sys.executable}\n    proxy: http://192.0.2.1\n"
 
 
 def _cli(*arguments: str | Path) -> Result:
@@ -108,6 +109,21 @@ def test_serve_says_when_others_can_reach_it(served: Served) -> None:
     assert result.stderr == (
         "swapcli: other machines can reach this server; on this one it is http://127.0.0.1:8080\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (("-config", "a.yaml"), "-config is an option of a command: swapcli serve -config ..."),
+        (("--listen=:80",), "--listen=:80 is an option of a command: swapcli serve --listen=:80 ..."),
+        (("serve", "a.yaml"), "unexpected 'a.yaml'; the configuration is named like this: --config a.yaml"),
+        (("--nonsense",), "No such option '--nonsense'"),
+    ],
+)
+def test_wrong_usage_of_newcomers_is_put_right(served: Served, arguments: Sequence[str], hint: str) -> None:
+    result = _cli(*arguments)
+    assert (result.exit_code, result.stdout, served.sources) == (2, "", ())
+    assert hint in result.stderr
 
 
 def test_a_directory_comes_after_the_file(served: Served) -> None:
@@ -228,8 +244,8 @@ def test_check_shows_each_mistake_where_it_is(tmp_path: Path) -> None:
     bad.write_text(_GOOD + "    ttl: soon\n    aliases: {}\n")
     result = _cli("check", bad, good)
     assert result.exit_code == 1
-    assert f"{bad}:4:10: models.qwen.ttl: " in result.stdout
-    assert f"{bad}:5:14: models.qwen.aliases: " in result.stdout
+    assert f"{bad}:5:10: models.qwen.ttl: " in result.stdout
+    assert f"{bad}:6:14: models.qwen.aliases: " in result.stdout
     assert f"{bad}: 2 problems\n" in result.stdout
     assert result.stdout.endswith(f"{good}: ok, 1 model\n")
 
@@ -239,7 +255,7 @@ def test_check_warns_and_is_content(tmp_path: Path) -> None:
     file.write_text(_GOOD + "    ttll: 3\n")
     result = _cli("check", file)
     assert result.exit_code == 0
-    assert f"warning: {file}:4:5: models.qwen.ttll: unknown key (did you mean ttl?)" in result.stdout
+    assert f"warning: {file}:5:5: models.qwen.ttll: unknown key (did you mean ttl?)" in result.stdout
     assert result.stdout.endswith(f"{file}: ok, 1 model, 1 warning\n")
 
 

@@ -157,10 +157,10 @@ def test_a_file_with_a_mistake_shows_its_warnings_too(tmp_path: Path) -> None:
 
 
 def test_a_file_and_a_directory_are_checked_as_one(tmp_path: Path) -> None:
-    file = file_with(tmp_path, f"macros: {{run: '{RUN}'}}\n")
+    file = file_with(tmp_path, f"macros: {{run: '{sys.executable}'}}\n")
     more = tmp_path / "conf.d"
     more.mkdir()
-    (more / "m.yaml").write_text("models:\n  m: {cmd: '${run}', ttll: 3}\n")
+    (more / "m.yaml").write_text("models:\n  m: {cmd: '${run}', ttll: 3, proxy: 'http://192.0.2.1'}\n")
     result = cli("check", file, "--config-dir", more)
     assert result.exit_code == 0
     assert f"warning: {more}/m.yaml:2:22: models.m.ttll: unknown key" in result.stdout

@@ -196,9 +196,9 @@ def test_a_problem_is_rendered_with_its_line() -> None:
 
 def test_a_long_line_is_cut_around_the_place() -> None:
     with pytest.raises(ConfigurationError) as caught:
-        loaded("x: '" + "y" * 5000 + "'\n" + "apiKeys: [" + "key, " * 1000 + "[]]")
+        loaded("x: '" + "y" * 5000 + "'\n" + "upstream: {ignorePaths: [" + "key, " * 1000 + "[]]}")
     first, line, caret = render(caught.value.problems[0], width=60).split("\n")
-    assert first.startswith("a.yaml:2:5011: apiKeys[1000]")
+    assert first.startswith("a.yaml:2:5026: upstream.ignorePaths[1000]")
     assert len(line) < 80
     assert line[caret.index("^")] == "["
 
