@@ -10,6 +10,7 @@ from typing import Any
 
 import attrs
 
+from .database_file import APPLICATION_ID
 from .histogram import PERCENTILES, Histogram, between, bin_count, rank_of
 from .query import COLUMNS, ActivityQuery
 from .record import ActivityRecord
@@ -70,6 +71,10 @@ class ActivityDatabase:
             cached_statements=32,
         )
         try:
+            if connection.execute("PRAGMA page_count").fetchone() == (0,):
+                # First of all, and not into a log: whoever looks at the file has to see that it is ours, also
+                # while it is in use, and when we were killed.
+                connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             # With a write-ahead log a commit waits for no disk, and survives the death of the process.
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")

@@ -2,45 +2,52 @@
 
 from __future__ import annotations
 
+import sqlite3
 from contextlib import closing
 from pathlib import Path
 
 APPLICATION_ID = 0x53574350
 """``SWCP``: our mark in a database's header, https://www.sqlite.org/fileformat2.html#application_id."""
 
-_MAGIC = b"SQLite format 3\0"
-_HEADER = 100
-
 
 def foreign_file(path: str) -> str | None:
     """Say why records must not be written to *path*; ``None``: it is ours, empty, or not there yet.
 
-    Reads the file and never writes, not even beside it.
+    Reads the file and never writes, not even beside it. Where the header is damaged nobody can say whose file
+    it is, and nothing can be written to it.
 
     Raises:
       OSError: it cannot be read.
     """
     file = Path(path)
     try:
-        with file.open("rb") as opened:
-            header = opened.read(_HEADER)
+        if file.stat().st_size == 0:
+            return None
     except FileNotFoundError:
         return None
-    if not header:
-        return None
-    if not header.startswith(_MAGIC):
+    try:
+        # Not with open(): to close a file gives up all locks that this process has on it, also those of a
+        # database in use, https://www.sqlite.org/howtocorrupt.html, section 2.2.
+        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as opened:
+            ((mark,),) = opened.execute("PRAGMA application_id")
+            ((pages,),) = opened.execute("PRAGMA page_count")
+            if pages and mark == APPLICATION_ID:
+                return None
+            writer = _writer(opened)
+    except sqlite3.OperationalError as error:
+        raise OSError(f"{path}: {error}") from error
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_NOTADB:
+            return None
+        pages = 0
+    if not pages:
         return f"{path} exists and is no database; name another file"
-    if int.from_bytes(header[68:72]) == APPLICATION_ID:
-        return None
-    writer = "llama-swap" if {"activity", "goose_db_version"} <= _tables(file) else "another program"
     return f"{path} was written by {writer}, whose records are left alone; name another file"
 
 
-def _tables(file: Path) -> set[str]:
-    import sqlite3  # not needed for a file that is ours, or not there
-
+def _writer(database: sqlite3.Connection) -> str:
     try:
-        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as opened:
-            return {name for (name,) in opened.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     except sqlite3.Error:
-        return set()
+        tables = set()
+    return "llama-swap" if {"activity", "goose_db_version"} <= tables else "another program"

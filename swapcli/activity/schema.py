@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 
-from .database_file import APPLICATION_ID
-
 MIGRATIONS = (
     """
     CREATE TABLE activity (
@@ -54,10 +52,7 @@ def migrate(connection: sqlite3.Connection, migrations: tuple[str, ...] = MIGRAT
         return
     steps = "".join(migrations[version:])
     try:
-        connection.executescript(
-            f"BEGIN IMMEDIATE; {steps} PRAGMA application_id = {APPLICATION_ID}; "
-            f"PRAGMA user_version = {len(migrations)}; COMMIT;"
-        )
+        connection.executescript(f"BEGIN IMMEDIATE; {steps} PRAGMA user_version = {len(migrations)}; COMMIT;")
     except sqlite3.Error:
         if connection.in_transaction:
             connection.rollback()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -234,6 +236,38 @@ def test_other_files_are_refused_too(tmp_path: Path) -> None:
     assert foreign_file(str(tmp_path / "new.db")) is None
     ActivityDatabase.open(str(empty)).close()
     assert foreign_file(str(empty)) is None
+
+
+def test_a_file_is_known_as_ours_while_it_is_in_use_and_after_a_kill(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    database = ActivityDatabase.open(str(path))
+    database.write([record(1)])
+    assert foreign_file(str(path)) is None
+    killed = tmp_path / "killed.db"  # what is on the disk now is all that a killed server leaves
+    killed.write_bytes(path.read_bytes())
+    Path(f"{killed}-wal").write_bytes(Path(f"{path}-wal").read_bytes())
+    database.close()
+    assert foreign_file(str(killed)) is None
+    again = ActivityDatabase.open(str(killed))
+    assert again.last_id == 1
+    again.close()
+
+
+def test_a_look_at_a_file_in_use_leaves_it_locked(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    database = ActivityDatabase.open(str(path))
+    database.write([record(1)])
+    assert foreign_file(str(path)) is None
+    # Another program that reads: the last one to close a database puts the log into it and deletes the log.
+    code = "import sqlite3, sys; print(*sqlite3.connect(sys.argv[1]).execute('SELECT id FROM activity'))"
+    shown = subprocess.run([sys.executable, "-c", code, path], check=True, capture_output=True, text=True)
+    assert shown.stdout == "(1,)\n"
+    assert Path(f"{path}-wal").exists()
+    database.write([record(2)])
+    database.close()
+    again = ActivityDatabase.open(str(path))
+    assert again.last_id == 2
+    again.close()
 
 
 # -- older and newer files --------------------------------------------------------------------
