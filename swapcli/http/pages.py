@@ -237,6 +237,7 @@ class Pages:
             self.fleet.statistics(),
             measured.metrics,
             measured.lines_dropped(),
+            self.recorder.journal.statistics(),
         )
         return Response(exposed.text(), 200, {"Content-Type": CONTENT_TYPE})
 

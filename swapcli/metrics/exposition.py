@@ -14,6 +14,7 @@ from prometheus_client.metrics_core import (
 )
 from prometheus_client.registry import Collector, CollectorRegistry
 
+from swapcli.activity.journal import JournalStatistics
 from swapcli.machine import GpuSample, SystemSample
 from swapcli.machine.samples import MIB
 from swapcore import ProcState, Statistics
@@ -33,6 +34,7 @@ class Exposed(Collector):
     statistics: Statistics
     metrics: FleetMetrics
     lines_dropped: int
+    recording: JournalStatistics
 
     def text(self) -> bytes:
         """Return it in Prometheus' text format."""
@@ -53,6 +55,7 @@ class Exposed(Collector):
             (),
             [((), self.lines_dropped)],
         )
+        yield from _of_recording(self.recording)
 
 
 def _of_system(sample: SystemSample) -> Iterator[Metric]:
@@ -180,6 +183,24 @@ def _of_fleet(metrics: FleetMetrics) -> Iterator[Metric]:
         "Events of the supervisor that are missing in these figures",
         (),
         [((), metrics.events_missed)],
+    )
+
+
+def _of_recording(recording: JournalStatistics) -> Iterator[Metric]:
+    for name, help, count in (
+        ("swapcli_records_written", "Requests that were written down", recording.written),
+        (
+            "swapcli_records_lost",
+            "Requests that could not be written down, and were forgotten",
+            recording.lost,
+        ),
+        ("swapcli_record_failures", "Attempts to write requests down that failed", recording.failures),
+    ):
+        yield _counter(name, help, (), [((), count)])
+    yield _gauge(
+        "swapcli_records_waiting",
+        "Requests that have ended and are not written down yet",
+        [({}, recording.waiting)],
     )
 
 

@@ -172,6 +172,38 @@ async def test_g38_figures_of_models_and_requests() -> None:
     assert not any("nobody" in dict(labels).values() for _, labels in found)
 
 
+async def test_g38_requests_by_path_are_counted_like_others() -> None:
+    async with upstream(always(plain(b"hello"))) as up, rig(up.endpoint) as served:
+        served.fleet.states["m"] = ProcState.READY
+        path = "/upstream/m/v1/chat/completions"
+        assert (await served.ask("POST", path, JSON, body=b'{"messages":[]}')).status == 200
+        assert (await served.ask("GET", "/upstream/m/some/page")).status == 200
+        assert (await served.ask("GET", "/upstream/m")).status == 301
+        found = samples(await exposition(served))
+        recorded = json.loads((await served.ask("GET", "/api/metrics/activity")).body)
+    for name in ("requests_total", "request_seconds_count", "first_byte_seconds_count"):
+        labels = {"model": "m", **({"status": "200"} if name == "requests_total" else {})}
+        assert found[f"swapcli_{name}", frozenset(labels.items())] == 2, name
+    assert [(record["model"], record["req_path"]) for record in recorded["data"]] == [
+        ("m", "/v1/chat/completions")
+    ]
+
+
+async def test_figures_of_the_record() -> None:
+    async with upstream(always(plain(b"hello"))) as up, rig(up.endpoint) as served:
+        assert (await served.chat()).status == 200
+        before = samples(await exposition(served))
+        await served.ask("GET", "/api/metrics/activity")  # writes down what waits
+        after = samples(await exposition(served))
+
+    def values(found: dict[tuple[str, frozenset[tuple[str, str]]], float]) -> list[float]:
+        names = ("records_waiting", "records_written_total", "records_lost_total", "record_failures_total")
+        return [found[f"swapcli_{name}", frozenset()] for name in names]
+
+    assert values(before) == [1, 0, 0, 0]
+    assert values(after) == [0, 1, 0, 0]
+
+
 async def test_every_metric_is_documented_and_nothing_else_is() -> None:
     async with rig() as served:
         served.fleet.states["m"] = ProcState.READY
