@@ -9,8 +9,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 CONFIG ?=
 LISTEN ?=
-# For `make soak`.
+# For `make soak`: of the scheduler, and of a server.
 MINUTES ?= 10
+SERVER_MINUTES ?= 30
 # For `make test`: further options of pytest, for example PYTEST="-k swap -x".
 PYTEST ?=
 # Processes that `make test` runs the tests in; 0: all of them in one, as plain pytest does.
@@ -46,9 +47,10 @@ fuzz: $(VENV)/ready-to-test ## 100,000 mutated configurations and requests; INPU
 	SWAPCLI_FUZZ_INPUTS=$(INPUTS) $(BIN)/python -m pytest -q -o faulthandler_timeout=3600 \
 		tests/pure/config/test_config_fuzz.py tests/http/test_wire_fuzz.py
 
-soak: $(VENV)/ready-to-test ## random histories of the scheduler for MINUTES (10), then 200 reloads under load
+soak: $(VENV)/ready-to-test ## random histories of the scheduler for MINUTES (10), 200 reloads under load, a server for SERVER_MINUTES (30)
 	@$(BIN)/python tests/soak_scheduler.py --minutes $(MINUTES)
 	@$(BIN)/python tests/reload_under_load.py
+	@$(BIN)/python tests/soak_server.py --minutes $(SERVER_MINUTES)
 
 wheel: $(VENV)/ready-to-test ## dist/*.whl
 	$(PIP) wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .

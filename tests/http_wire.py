@@ -76,11 +76,13 @@ class Client:
     """One connection, on which requests follow each other."""
 
     stream: trio.SocketStream
+    patience: float = PATIENCE
+    """Seconds for each step."""
     _parser: h11.Connection | None = attrs.field(default=None, init=False)
     _left: bytes = attrs.field(default=b"", init=False)
 
     async def send(self, data: bytes) -> None:
-        with trio.fail_after(PATIENCE):
+        with trio.fail_after(self.patience):
             await self.stream.send_all(data)
 
     async def ask(self, method: str, path: str, *headers: str, body: bytes | None = None) -> Reply:
@@ -136,7 +138,7 @@ class Client:
 
     async def _next_event(self) -> object:
         assert self._parser is not None
-        with trio.fail_after(PATIENCE):
+        with trio.fail_after(self.patience):
             while True:
                 try:
                     event = self._parser.next_event()
@@ -155,7 +157,7 @@ class Client:
     async def rest(self) -> bytes:
         """Read raw bytes until the server closes."""
         data, self._left = bytearray(self._left), b""
-        with trio.fail_after(PATIENCE):
+        with trio.fail_after(self.patience):
             while piece := await self._receive():
                 data += piece
         return bytes(data)
