@@ -211,12 +211,15 @@ class GuardedConnection(TCPServer):
         except trio.WouldBlock:
             await self.send_lock.acquire()
         try:
-            with trio.CancelScope(
-                shield=True
-            ):  # half a write would garble the connection; `close_now` ends it
+            # Half a write garbles the connection. With HTTP/2 that is the other requests' affair, too; with
+            # HTTP/1 it ends with the answer, and nobody has to wait for a client that does not read.
+            with trio.CancelScope(shield=isinstance(self.protocol.protocol, H2Protocol)):
                 await self.stream.send_all(event.data)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             is_lost = True
+        except trio.Cancelled:
+            self.close_now()
+            raise
         else:
             is_lost = False
         finally:
