@@ -8,17 +8,19 @@ requests to one, and one to the other. Here it is 400, and the connection is clo
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any, cast
 
+import h2.events
 import h2.exceptions
 import h2.settings
 import h11
-from h2.events import RequestReceived
+from h2.events import DataReceived, RequestReceived
 from h11._receivebuffer import ReceiveBuffer
 from hypercorn.events import Closed, Event, RawData
 from hypercorn.protocol import ProtocolWrapper
-from hypercorn.protocol.events import Request
+from hypercorn.protocol.events import Body, Event as StreamEvent, Request
 from hypercorn.protocol.h2 import H2Protocol, StreamBuffer
 from hypercorn.protocol.h11 import (
     STREAM_ID,
@@ -30,7 +32,7 @@ from hypercorn.protocol.h11 import (
 from hypercorn.utils import filter_pseudo_headers
 from priority.priority import DuplicateStreamError
 
-from .client_streams import ClientStream, UpgradeStream, asks_for_websocket
+from .client_streams import BodyRead, ClientStream, UpgradeStream, WindowedStream, asks_for_websocket
 
 _HEAD_END = re.compile(rb"\n\r?\n")
 _NOT_PLAIN = re.compile(rb"(?<!\r)\n|\r(?!\n)|\0|\n[ \t]")
@@ -202,13 +204,43 @@ class Http2Protocol(H2Protocol):
         self.connection.local_settings.acknowledge()
         self.streams = _Streams()
 
+    async def _handle_events(self, events: list[h2.events.Event]) -> None:
+        for event in events:
+            if isinstance(event, DataReceived):
+                await self._take_data(event)
+            else:
+                await super()._handle_events([event])
+        await self._flush()
+
+    async def _take_data(self, event: DataReceived) -> None:
+        """Hand a piece of a body to its stream, which says when it was read; the connection goes on."""
+        stream = self.streams[event.stream_id]
+        taken = len(event.data) if isinstance(stream, WindowedStream) else 0
+        size = event.flow_controlled_length or 0  # the padding, too
+        if size:
+            self.connection.increment_flow_control_window(size)
+        self._open_window(event.stream_id, size - taken)
+        await stream.handle(Body(stream_id=event.stream_id, data=event.data))
+
+    def _open_window(self, stream_id: int, size: int) -> None:
+        if size:
+            with suppress(h2.exceptions.ProtocolError):  # nothing more comes on this stream
+                self.connection.increment_flow_control_window(size, stream_id)
+
+    async def stream_send(self, event: StreamEvent) -> None:
+        if isinstance(event, BodyRead):
+            self._open_window(event.stream_id, event.size)
+            await self._flush()
+        else:
+            await super().stream_send(event)
+
     async def _create_stream(self, request: RequestReceived) -> None:
         pseudo = {name: value for name, value in request.headers if name.startswith(b":")}
         method, path = pseudo.get(b":method", b""), pseudo.get(b":path")
         if path is None or not path.isascii() or not method.isascii() or method == b"CONNECT":
             self.connection.send_headers(request.stream_id, [(b":status", b"400")], end_stream=True)
             return
-        stream = ClientStream(
+        stream = WindowedStream(
             self.app,
             self.config,
             self.context,

@@ -4,20 +4,21 @@ What Hypercorn 0.18 gets wrong, and these do not:
 
 - whoever brings a message to an application that has ended, or that ends meanwhile, is not left waiting;
 - a request to upgrade its connection is an ordinary request until it is answered 101. From then on its body
-  messages, both ways, are the raw bytes of the connection; what they mean is not looked at.
+  messages, both ways, are the raw bytes of the connection; what they mean is not looked at;
+- a request whose body nobody reads does not hold up the others of its HTTP/2 connection.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import trio
-from hypercorn.protocol.events import Data, Event, Request, Response, StreamClosed
+from hypercorn.protocol.events import Body, Data, EndBody, Event, Request, Response, StreamClosed
 from hypercorn.protocol.http_stream import HTTPStream
-from hypercorn.typing import ASGISendEvent, ConnectionState
+from hypercorn.typing import ASGIReceiveEvent, ASGISendEvent, ConnectionState
 
 _UPGRADE = "swapcli.upgrade"
 _GONE = "swapcli.gone"
@@ -110,3 +111,57 @@ class UpgradeStream(ClientStream):
             await self.send(Data(stream_id=self.stream_id, data=message["body"]))
         else:
             await super().app_send(message)
+
+
+@dataclass(frozen=True)
+class BodyRead(Event):
+    """The application has read this much of a request's body: its client may send as much again."""
+
+    size: int
+
+
+class WindowedStream(ClientStream):
+    """A request of an HTTP/2 connection, which its body must not hold up.
+
+    What the client has sent waits here, and is no more than its window, which opens again as the application
+    reads. Hypercorn opens it at once, and stops reading the connection when a queue is full: then nobody
+    hears that another answer may go on, or that its client has left.
+    """
+
+    _is_whole = _is_told = False
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._unread = bytearray()
+        self._arrived = trio.Event()
+
+    async def handle(self, event: Event) -> None:
+        match event:
+            case Body(data=data):
+                self._unread += data
+            case EndBody():
+                self._is_whole = True
+            case _:
+                await super().handle(event)
+        self._arrived.set()
+
+    async def receive(self) -> ASGIReceiveEvent:
+        """Take the place of the ASGI ``receive`` that Hypercorn gives an application."""
+        while not (self._unread or (self._is_whole and not self._is_told) or self.closed):
+            self._arrived = trio.Event()
+            await self._arrived.wait()
+        if not self._unread and (self._is_told or not self._is_whole):
+            return {"type": "http.disconnect"}
+        data, self._unread = bytes(self._unread), bytearray()
+        is_last = self._is_told = self._is_whole
+        await self._give_back(len(data))
+        return {"type": "http.request", "body": data, "more_body": not is_last}
+
+    async def app_send(self, message: ASGISendEvent | None) -> None:
+        if message is None:
+            await self._give_back(len(self._unread))  # else who still sends it would wait for ever
+        await super().app_send(message)
+
+    async def _give_back(self, size: int) -> None:
+        if size and not self._is_whole:
+            await self.send(BodyRead(stream_id=self.stream_id, size=size))

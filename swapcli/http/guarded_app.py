@@ -3,7 +3,8 @@
 - The last message of an answer is sent under a shield with a bound: Hypercorn announces ``http.disconnect``
   from inside that very send, and an application that cancels itself on it would leave the connection half
   finished for ever.
-- Messages that cannot be delivered any more end with ``http.disconnect`` (see `client_streams`).
+- Messages that cannot be delivered any more end with ``http.disconnect``, and a body over HTTP/2 is read in
+  another way (see `client_streams`).
 - An answer that was begun and not finished resets its HTTP/2 stream (HTTP/1 connections are closed short).
 """
 
@@ -22,6 +23,8 @@ from hypercorn.typing import (
     ASGISendEvent,
     Scope,
 )
+
+from .client_streams import WindowedStream
 
 FINAL_SEND_BOUND = 5.0
 """Seconds under a shield; without an end, one malformed h2c upgrade would hang the server's own end."""
@@ -61,6 +64,8 @@ def guarded(app: ASGIFramework) -> ASGIFramework:
                 await send(message)
 
         async def guarded_receive() -> ASGIReceiveEvent:
+            if isinstance(stream, WindowedStream):
+                return await stream.receive()
             try:
                 return await receive()
             except trio.EndOfChannel:
