@@ -96,6 +96,10 @@ class Recording:
         """It goes into the record."""
         return self._meter is not None
 
+    def unlist(self) -> None:
+        """Nobody hears of it any more: it holds nothing that another could wait for."""
+        self._recorder.inflight.remove(self.request)
+
     def waits(self, place: Place) -> None:
         """It is in line for its model."""
         self.request.place, self.request.is_granted = place, False

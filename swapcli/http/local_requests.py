@@ -66,8 +66,11 @@ class LocalRequests:
         Cancellation: the place in the queue is given up, and the connection to the process closed.
         """
         exchange, config = call.exchange, self._models[model]
-        if self._ignores(model, call) and self._fleet.state_of(model) is not ProcState.READY:
-            return not_loaded(model, "ignored websocket requests cannot start it")
+        if self._ignores(model, call):
+            if call.recording is not None:
+                call.recording.unlist()
+            if self._fleet.state_of(model) is not ProcState.READY:
+                return not_loaded(model, "ignored websocket requests cannot start it")
         request = UpstreamRequest(
             method=exchange.method,
             path=call.path,

@@ -3,115 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
-import attrs
 import openai
 import pytest
 import trio
-from http_wire import (
-    CHUNKED,
-    END,
-    JSON,
-    PATIENCE,
-    Answer,
-    Client,
-    CutOff,
-    Seen,
-    Server,
-    Upstream,
-    chunk,
-    plain,
-    request,
-    serving,
-    upstream,
-)
+from gated_server import ANSWER, CHAT, Served, served as serve, streams
+from http_wire import CHUNKED, END, PATIENCE, Answer, Client, CutOff, Seen, chunk, plain
 
-from swapcli.activity.recorder import Recorder
-from swapcli.config import Configuration, ModelConfig, Selector
-from swapcli.http import UpstreamPool, create_app
-from swapcore import Endpoint, ModelId, ModelSpec, ProcState, Supervisor, open_supervisor
+from swapcli.config import ModelConfig, Selector
+from swapcore import ModelId, ProcState
 
-CHAT = "/v1/chat/completions"
 RULE = "━━━━━"
-ANSWER = (
-    b'data: {"id":"1","object":"chat.completion.chunk","created":1,"model":"m",'
-    b'"choices":[{"index":0,"delta":{"role":"assistant","content":"Hello"},"finish_reason":null}]}\n\n'
-    b"data: [DONE]\n\n"
-)
 LOADS = ModelConfig(send_loading_state=True)
 
 
-class Broken(Exception):
-    """The start of a model failed."""
-
-
-@attrs.define(eq=False)
-class Served:
-    """A server with the real supervisor. A model is ready once the test says so."""
-
-    server: Server
-    supervisor: Supervisor
-    up: Upstream
-    arrived: list[tuple[str, float]]
-    """The upstream's requests: the model's name, and when."""
-    gates: dict[str, trio.Event] = attrs.field(factory=dict[str, trio.Event])
-    broken: set[str] = attrs.field(factory=set[str])
-    recorder: Recorder = attrs.field(factory=Recorder.unattended)
-
-    def gate(self, model: str) -> trio.Event:
-        return self.gates.setdefault(model, trio.Event())
-
-    async def launch(self, spec: ModelSpec, *, task_status: trio.TaskStatus[Endpoint]) -> None:
-        await self.gate(spec.id).wait()
-        if spec.id in self.broken:
-            raise Broken("no such file: model.gguf")
-        task_status.started(self.up.endpoint)
-        await trio.sleep_forever()
-
-    async def ask(self, model: str = "m", *headers: str, path: str = CHAT, stream: Any = True) -> Client:
-        client = await self.server.client()
-        body = json.dumps({"model": model, "stream": stream}).encode()
-        await client.send(request("POST", path, JSON, *headers, body=body))
-        return client
-
-    async def until_called(self, model: str, times: int) -> None:
-        """Wait until the model has so many callers; nothing tells when one joins or leaves."""
-        with trio.fail_after(PATIENCE):
-            while self.supervisor.callers(ModelId(model)) != times:  # noqa: ASYNC110
-                await trio.sleep(0.001)
-
-
-def streams(answer: bytes = CHUNKED + chunk(ANSWER) + END) -> Answer:
-    async def respond(seen: Seen, stream: trio.SocketStream) -> None:
-        await stream.send_all(answer)
-
-    return respond
-
-
-@asynccontextmanager
-async def served(
-    models: Mapping[str, ModelConfig] | None = None, answer: Answer | None = None, **keys: Any
-) -> AsyncGenerator[Served]:
-    config = Configuration(models=models or {"m": LOADS}, **keys)
-    pool, arrived, respond = UpstreamPool(), list[tuple[str, float]](), answer or streams()
-
-    async def note(seen: Seen, stream: trio.SocketStream) -> None:
-        arrived.append((json.loads(seen.body)["model"], trio.current_time()))
-        await respond(seen, stream)
-
-    async with upstream(note) as up:
-        made = Served(Server(0, None), None, up, arrived)  # type: ignore[arg-type]
-        specs = [ModelSpec(name, ("true",)) for name in config.models]
-        async with open_supervisor(specs, launch=made.launch, on_stopping=pool.close) as supervisor:
-            made.supervisor = supervisor
-            app = create_app(supervisor, config, pool, recorder=made.recorder)
-            async with serving(app) as server:
-                made.server = server
-                yield made
-            pool.close_all()
+def served(
+    models: dict[str, ModelConfig] | None = None, answer: Answer | None = None, **keys: Any
+) -> AbstractAsyncContextManager[Served]:
+    return serve(models or {"m": LOADS}, answer, **keys)
 
 
 def events(body: bytes) -> list[str]:
