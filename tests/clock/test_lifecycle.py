@@ -245,6 +245,7 @@ async def test_an_unload_turns_away_who_waits_for_that_model_and_nobody_else(
 
 
 @pytest.mark.rule("L41", "L99")
+@pytest.mark.rule("L169")
 async def test_an_unload_does_not_wait_for_those_who_use_the_model(autojump_clock: MockClock) -> None:
     servers, told = FakeServers(stop_seconds=2), list[tuple[float, str]]()
     async with (
@@ -262,6 +263,7 @@ async def test_an_unload_does_not_wait_for_those_who_use_the_model(autojump_cloc
 
 
 @pytest.mark.rule("L45")
+@pytest.mark.rule("L169")
 async def test_a_crash_is_one_warning_and_the_next_request_starts_it_again(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -312,6 +314,7 @@ async def test_probes_are_no_use_that_a_ttl_would_wait_for(autojump_clock: MockC
 
 
 @pytest.mark.rule("L102")
+@pytest.mark.rule("L164")
 async def test_closing_twice_is_closing_once(autojump_clock: MockClock) -> None:
     servers = FakeServers(stop_seconds=2)
     async with swapcore.open_supervisor(SPECS, launch=servers) as supervisor:
@@ -325,6 +328,7 @@ async def test_closing_twice_is_closing_once(autojump_clock: MockClock) -> None:
 
 
 @pytest.mark.rule("L103")
+@pytest.mark.rule("L164")
 async def test_at_the_end_all_are_stopped_at_the_same_time(autojump_clock: MockClock) -> None:
     servers = FakeServers(stop_seconds=7)
     async with swapcore.open_supervisor(SPECS, planner=BESIDE_EACH_OTHER, launch=servers) as supervisor:

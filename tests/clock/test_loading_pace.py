@@ -58,6 +58,7 @@ async def test_h151_texts_come_in_pieces_at_the_speed_of_reading(autojump_clock:
     assert sent[7][0] == sent[8][0]
 
 
+@pytest.mark.rule("L167")
 async def test_h153_a_tick_is_750_ms(autojump_clock: MockClock) -> None:
     sent = await told(4.0, autojump_clock)
     dots = [at for at, pieces in sent if pieces == ["."]]

@@ -62,6 +62,7 @@ async def test_swap_waits_for_the_busy_lease(autojump_clock: MockClock) -> None:
 
 
 @pytest.mark.rule("L81")
+@pytest.mark.rule("L168")
 async def test_collation_serves_a_b_c_a_b_c_as_a_a_b_b_c_c(autojump_clock: MockClock) -> None:
     servers, served = FakeServers(stop_seconds=1), list[str]()
     async with swapcore.open_supervisor(SPECS, launch=servers) as supervisor, trio.open_nursery() as nursery:
@@ -83,6 +84,7 @@ async def test_first_requests_share_one_load(autojump_clock: MockClock) -> None:
 
 
 @pytest.mark.rule("L88")
+@pytest.mark.rule("L168")
 async def test_a_cancelled_waiter_starts_nothing_and_leaks_nothing(autojump_clock: MockClock) -> None:
     servers = FakeServers(load_seconds={A: 30})
     async with swapcore.open_supervisor(SPECS, launch=servers) as supervisor:
@@ -205,6 +207,7 @@ async def test_models_that_do_not_touch_each_other_load_at_the_same_time(autojum
 
 
 @pytest.mark.rule("G9", "L51")
+@pytest.mark.rule("L169")
 async def test_ttl_counts_from_the_last_release_and_never_cuts_a_lease(autojump_clock: MockClock) -> None:
     servers = FakeServers()
     async with swapcore.open_supervisor([ModelSpec(A, ttl=10)], launch=servers) as supervisor:
@@ -231,6 +234,7 @@ async def test_ttl_of_a_model_that_was_never_used_counts_from_ready(autojump_clo
 
 
 @pytest.mark.rule("L33", "L54")
+@pytest.mark.rule("L168")
 async def test_a_request_that_meets_a_ttl_stop_gets_a_fresh_start(autojump_clock: MockClock) -> None:
     servers = FakeServers(stop_seconds=5)
     async with swapcore.open_supervisor([ModelSpec(A, ttl=10)], launch=servers) as supervisor:
@@ -310,6 +314,7 @@ async def test_an_unloaded_pending_swap_never_starts_its_target(autojump_clock: 
 
 
 @pytest.mark.rule("G26", "L89")
+@pytest.mark.rule("L177")
 async def test_a_hot_model_is_closed_once_a_caller_has_waited_too_long(autojump_clock: MockClock) -> None:
     servers, policy = FakeServers(load_seconds={A: 5, B: 5}, stop_seconds=5), SchedulingPolicy(max_wait=120)
     async with swapcore.open_supervisor(SPECS, launch=servers, policy=policy) as supervisor:
@@ -351,6 +356,7 @@ async def _later(seconds: float, supervisor: Supervisor, model: ModelId) -> None
     await use(supervisor, model, 1000)
 
 
+@pytest.mark.rule("L177")
 async def test_min_residency_keeps_a_fresh_model_for_a_while(autojump_clock: MockClock) -> None:
     policy = SchedulingPolicy(min_residency=60)
     async with swapcore.open_supervisor(SPECS, launch=FakeServers(), policy=policy) as supervisor:
@@ -360,6 +366,7 @@ async def test_min_residency_keeps_a_fresh_model_for_a_while(autojump_clock: Moc
 
 
 @pytest.mark.rule("L85")
+@pytest.mark.rule("L178")
 async def test_higher_priority_goes_first_and_ages_out(autojump_clock: MockClock) -> None:
     served = list[str]()
     async with (
@@ -386,6 +393,7 @@ async def test_higher_priority_goes_first_and_ages_out(autojump_clock: MockClock
 
 
 @pytest.mark.rule("G27", "L75")
+@pytest.mark.rule("L178")
 async def test_concurrency_limit_lets_the_rest_wait_and_max_waiting_refuses(
     autojump_clock: MockClock,
 ) -> None:
@@ -790,6 +798,7 @@ class TalkativeServers(FakeServers):
 
 
 @pytest.mark.rule("G39")
+@pytest.mark.rule("L184")
 async def test_a_start_that_makes_progress_gets_more_time(autojump_clock: MockClock) -> None:
     specs = [ModelSpec(A, start_timeout=10)]
     async with swapcore.open_supervisor(specs, launch=TalkativeServers({A: 35})) as supervisor:

@@ -127,6 +127,7 @@ def test_a_killed_server_has_its_record(server: Server, store: Path) -> None:
     database.close()
 
 
+@pytest.mark.rule("C8", "L161")
 def test_a_file_of_llama_swap_is_refused_before_anything_starts(tmp_path: Path) -> None:
     store = tmp_path / "llama-swap.db"
     with closing(sqlite3.connect(store)) as raw:

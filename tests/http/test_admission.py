@@ -49,6 +49,7 @@ class Gate:
 
 
 @pytest.mark.rule("H112", "L69", "L75", "L166")
+@pytest.mark.rule("L168")
 async def test_one_more_than_the_limit_is_turned_away_at_once_even_while_the_model_loads() -> None:
     limited = attrs.evolve(LOADS, concurrency_limit=2)
     async with served({"m": limited, "m2": limited}) as fleet:
@@ -228,6 +229,7 @@ async def test_a_websocket_loads_its_model_has_a_place_and_is_in_nobody_s_way_on
 
 
 @pytest.mark.rule("H111", "L67", "L144")
+@pytest.mark.rule("L168")
 async def test_an_ignored_websocket_has_no_place_and_a_swap_ends_it() -> None:
     async with served({"m": IGNORES, "m2": ModelConfig()}, switching) as fleet:
         for model in ("m", "m2"):

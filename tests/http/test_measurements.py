@@ -80,6 +80,7 @@ LLAMASWAP = [
 ]
 
 
+@pytest.mark.rule("H219")
 async def test_h190_families_their_order_and_their_labels() -> None:
     async with rig() as served:
         fill(served.measured)

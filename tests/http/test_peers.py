@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 import pytest
 import trio
-from http_wire import CHUNKED, JSON, PATIENCE, CutOff, Seen, always, chunk, plain, request, rig, upstream
+from http_wire import CHUNKED, END, JSON, PATIENCE, CutOff, Seen, always, chunk, plain, request, rig, upstream
 
 from swapcli.config import Configuration, ModelConfig, PeerConfig, PeerFilters, PeerTimeouts
 from swapcli.http.peer_requests import with_hint
@@ -220,6 +220,37 @@ async def test_h92_a_peer_has_no_limit_and_no_queue() -> None:
     assert replies == [200] * 40
 
 
+@pytest.mark.rule("L141")
+@pytest.mark.parametrize("is_cut", [False, True], ids=["drained", "cut"])
+async def test_when_the_server_stops_a_peer_s_answer_may_end_within_the_time_for_requests(
+    is_cut: bool,
+) -> None:
+    go_on = trio.Event()
+
+    async def answer(seen: Seen, stream: trio.SocketStream) -> None:
+        await stream.send_all(CHUNKED + chunk(b"data: 1\n\n"))
+        await go_on.wait()
+        await stream.send_all(chunk(b"data: 2\n\n") + END)
+
+    async with upstream(answer) as far:
+        async with rig(config=configuration(PeerConfig(far.endpoint.url, ("x",)))) as served:
+            client = await served.server.client()
+            await client.send(request("POST", "/v1/completions", JSON, body=b'{"model":"x"}'))
+            await client.head("POST")
+            assert await client.piece() == b"data: 1\n\n"
+            for _ in range(2):  # the second time it means nothing
+                served.server.drain.stop.set()
+            with pytest.raises(OSError, match=r"refused|connect"):
+                await trio.open_tcp_stream("127.0.0.1", served.server.port)
+            if is_cut:
+                served.server.drain.cut.set()
+                with pytest.raises(CutOff):
+                    await client.rest_of_body()
+            else:
+                go_on.set()
+                assert await client.rest_of_body() == b"data: 2\n\n"
+
+
 async def test_a_client_that_leaves_takes_its_request_to_the_peer_along() -> None:
     async def never(seen: Seen, stream: trio.SocketStream) -> None:
         await stream.receive_some(1)
@@ -256,6 +287,7 @@ def with_priority_keys(api_keys: tuple[str, ...], priority_keys: tuple[str, ...]
         (("one", "two"), ("two",), "two", 5),
     ],
 )
+@pytest.mark.rule("L178")
 async def test_g31_priority_is_for_keys_that_are_allowed_it(
     api_keys: tuple[str, ...], priority_keys: tuple[str, ...], key: str, priority: int
 ) -> None:

@@ -106,6 +106,7 @@ async def test_a_client_that_does_not_read_stops_the_upstream() -> None:
 
 @pytest.mark.parametrize("when", ["before the answer", "reading", "not reading"])
 @pytest.mark.rule("L60")
+@pytest.mark.rule("L169")
 async def test_h102_a_client_that_leaves_is_seen_upstream_at_once(when: str) -> None:
     asked, gone = trio.Event(), trio.Event()
 

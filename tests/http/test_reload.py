@@ -59,6 +59,7 @@ def select(server: Server, profile: str) -> None:
 @pytest.mark.rule("C133")
 @pytest.mark.rule("C134")
 @pytest.mark.rule("C135")
+@pytest.mark.rule("L186")
 def test_only_what_was_edited_is_restarted(tmp_path: Path) -> None:
     with reloadable(tmp_path) as (server, sources):
         pids = {model: ask(server, model) for model in MODELS}
@@ -208,6 +209,7 @@ def test_how_a_reload_ended_is_told_to_those_who_watch(tmp_path: Path) -> None:
 
 
 @pytest.mark.rule("C136")
+@pytest.mark.rule("C9")
 def test_logs_counters_pins_and_the_active_profile_stay(tmp_path: Path) -> None:
     with reloadable(tmp_path) as (server, sources):
         profiles = "profiles: {night: {pins: {any: steady}}, day: {pins: {any: moved}}}\n"
@@ -216,12 +218,14 @@ def test_logs_counters_pins_and_the_active_profile_stay(tmp_path: Path) -> None:
         select(server, "night")
         server.get(f"/api/models/pin/{STEADY}", method="PUT")
         pid = ask(server, "any")
+        hardware = server.get("/api/hardware")  # with the time at which it was looked at
         sources.argument = 5
         sources.write(sources.text() + profiles)
         assert reload(server)[0] == 200
         assert ask(server, "any") == pid
         assert json.loads(server.get("/api/profiles"))["active"] == "night"
         assert b"listening on" in server.get("/logs")
+        assert server.get("/api/hardware") == hardware
         assert server.get(f"/api/models/log/{STEADY}").startswith(b"a model at")
         fleet = {model["id"]: model for model in json.loads(server.get("/api/fleet"))["models"]}
         assert (fleet[STEADY]["requests"], fleet[STEADY]["pinned"]) == (2, True)

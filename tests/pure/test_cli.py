@@ -185,6 +185,7 @@ def test_without_a_configuration_it_names_the_ways_to_one(served: Served, argume
         (("-config", "x", "--max-body", "0"), "--max-body"),
     ],
 )
+@pytest.mark.rule("C5")
 def test_wrong_usage_is_named_and_nothing_is_served(
     served: Served, arguments: Sequence[str], named: str
 ) -> None:
@@ -195,6 +196,7 @@ def test_wrong_usage_is_named_and_nothing_is_served(
     assert served.listen is None
 
 
+@pytest.mark.rule("C5")
 def test_tls_and_limits_of_clients(served: Served) -> None:
     assert _cli("serve", "-config", "x", "-tls-cert-file=c", "-tls-key-file", "k").output == ""
     assert served.certificate == (Path("c"), Path("k"))

@@ -37,6 +37,7 @@ TESTS = [(at, name) for at, block in enumerate(PYTHON) for name in names_of_test
 
 @pytest.mark.parametrize("whole_page", [False, True], ids=["where it stands", "in the end"])
 @pytest.mark.parametrize(("at", "name"), TESTS)
+@pytest.mark.rule("L179")
 def test_each_test_on_the_page_passes(
     at: int, name: str, whole_page: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -119,6 +119,7 @@ if os.fork() == 0:
 
 
 @pytest.mark.rule("L40")
+@pytest.mark.rule("L168")
 async def test_case_12_a_grandchild_that_keeps_the_output_open_does_not_hold_up_a_stop(
     children: Children,
 ) -> None:
@@ -216,6 +217,7 @@ class Device:
         await trio.sleep(self.late)
 
 
+@pytest.mark.rule("L180")
 async def test_case_14_the_next_start_waits_for_memory_that_comes_back_late(children: Children) -> None:
     device = Device(late=0.7)
     specs = [model(children, name, SERVE, check_path="/") for name in (A, B)]

@@ -223,6 +223,7 @@ async def test_a_stop_that_hangs_is_followed_by_force(tmp_path: Path, children: 
     assert engine.count("kill") == 1
 
 
+@pytest.mark.rule("L186")
 async def test_a_container_does_not_outlive_its_client(tmp_path: Path, children: Children) -> None:
     async with running_engine(tmp_path) as engine:
         async with launched(children.spec(SERVE, check_path="/"), launch=engine.launcher()) as run:

@@ -34,6 +34,7 @@ GRACE = 0.4
         ("shutdown", "shutdown"),
     ],
 )
+@pytest.mark.rule("L168")
 async def test_whoever_stops_it_a_process_has_its_own_grace_and_is_killed_after_it(
     children: Children, who: str, reason: str
 ) -> None:

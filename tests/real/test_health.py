@@ -224,6 +224,7 @@ async def test_ready_is_seen_within_60_ms(load: float) -> None:
 
 
 @pytest.mark.rule("G7", "L21")
+@pytest.mark.rule("L184", "L169")
 async def test_a_hung_probe_is_given_up_after_five_seconds(autojump_clock: trio.testing.MockClock) -> None:
     # A virtual clock over real sockets: the real time that it leaves them is ample for the loopback.
     autojump_clock.autojump_threshold = 0.02

@@ -78,6 +78,7 @@ os._exit(7)
 
 @pytest.mark.parametrize("status", [0, 3])
 @pytest.mark.rule("G7", "L23")
+@pytest.mark.rule("L169")
 async def test_an_exit_before_ready_is_noticed_at_once(children: Children, status: int) -> None:
     code = f"""
 print("one"); print("two", file=sys.stderr); print(time.monotonic(), flush=True); os._exit({status})
@@ -237,6 +238,7 @@ async def output_of(children: Children, code: str, env: Mapping[str, str] | None
 @pytest.mark.rule("C70")
 @pytest.mark.rule("C10")
 @pytest.mark.rule("L11")
+@pytest.mark.rule("L169")
 async def test_the_environment_is_ours_and_the_models(
     children: Children, monkeypatch: pytest.MonkeyPatch
 ) -> None:

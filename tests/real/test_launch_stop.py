@@ -87,6 +87,7 @@ async def test_no_grace_is_a_kill(children: Children) -> None:
         assert run.log.tail()[1:] == []
 
 
+@pytest.mark.rule("L183")
 async def test_the_stop_signal_of_the_model(children: Children) -> None:
     spec = children.spec("END = 'SIGINT'" + TELL + WAIT, stop_signal=signal.SIGINT, unload_timeout=5)
     async with launched(spec) as run:

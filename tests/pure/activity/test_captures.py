@@ -123,6 +123,7 @@ def test_which_requests_are_kept() -> None:
         assert kept(ended(b"", status=status)) is not None
 
 
+@pytest.mark.rule("H100")
 def test_an_answer_that_is_too_long_is_not_kept_but_is_read() -> None:
     long = b'{"usage":{"prompt_tokens":4},"x":"' + b"y" * 2000 + b'"}'
     request = ended(long)
@@ -131,6 +132,7 @@ def test_an_answer_that_is_too_long_is_not_kept_but_is_read() -> None:
     assert request.measure().record.tokens.input == 4
 
 
+@pytest.mark.rule("H100")
 def test_when_memory_is_short_the_figures_stay() -> None:
     request = ended(b'{"usage":{"prompt_tokens":4}}')
     assert request.size > 20

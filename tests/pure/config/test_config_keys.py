@@ -238,6 +238,7 @@ def test_c71_check_endpoint(endpoint: str, path: str | None) -> None:
 
 
 @pytest.mark.parametrize("endpoint", ["/%zz", "'http://[::1/x'", '"/a\\nb"'])
+@pytest.mark.rule("G13")
 def test_a_check_endpoint_that_is_no_path_is_an_error_with_its_place(endpoint: str) -> None:
     assert "c.yaml:1:58: models.m.checkEndpoint" in errors(f"models: {{m: {{@, checkEndpoint: {endpoint}}}}}")
 
@@ -415,6 +416,7 @@ def test_the_files_that_are_read_ahead_are_found_in_the_command_or_are_none(
 
 
 @pytest.mark.rule("G39", "L22")
+@pytest.mark.rule("G42")
 def test_a_models_own_start_deadline_is_honoured() -> None:
     found = config(
         "healthCheckTimeout: 60\n"

@@ -128,16 +128,19 @@ SPILL = "selectors: {sel: {strategy: spillover, targets: [a, b, pm]}}\n"
      ("{g: {swap: no, members: [a]}}", "b is in (default)"),
      ("{g: {swap: no, members: [a]}, h: {swap: no, members: [b]}}", "b is in h, a in g")],
 )  # fmt: skip
+@pytest.mark.rule("L125")
 def test_c115_spillover_in_groups(groups: str, word: str) -> None:
     assert word in errors(f"{PEERS}{SPILL}groups: {groups}")
 
 
+@pytest.mark.rule("L125")
 def test_c115_spillover_that_fits() -> None:
     config(f"{PEERS}{SPILL}groups: {{g: {{swap: no, members: [a, b]}}}}")
     config(f"{PEERS}{SPILL}matrix: {{sets: {{s: 'a | (a | c) & b'}}}}")
     config(f"{PEERS}{SPILL}matrix: {{sets: {{t: c & a, s: b & +t}}}}")
 
 
+@pytest.mark.rule("L125")
 def test_c115_spillover_in_a_matrix() -> None:
     assert "no alternative of a matrix set has a, b" in errors(
         f"{PEERS}{SPILL}matrix: {{sets: {{s: a | b, t: a & c}}}}"

@@ -127,6 +127,7 @@ def test_c92_members_are_in_one_group_once() -> None:
 
 
 @pytest.mark.rule("L109", "L110")
+@pytest.mark.rule("G42")
 def test_c93_members_that_are_no_models() -> None:
     found = loaded("groups: {g: {members: [ghost, al-b]}}")
     assert [str(r) for r in found.refusals] == [
@@ -179,6 +180,7 @@ def test_c94_c98_only_sets_are_needed_and_not_every_model_is_in_one() -> None:
     assert found.config.resolve("c") == "c"
 
 
+@pytest.mark.rule("G42")
 def test_c96_costs() -> None:
     program = config("matrix: {vars: {x: a}, evict_costs: {x: 5, b: 2.9}, sets: {s: x & b}}").matrix_program
     assert program is not None
@@ -287,6 +289,7 @@ def test_c105_the_scheduler() -> None:
 
 
 @pytest.mark.rule("L85")
+@pytest.mark.rule("G42")
 def test_c106_priorities() -> None:
     fifo = "routing: {scheduler: {settings: {fifo: {priority: "
     found = loaded(fifo + "{a: -2, al-b: 5}}}}}")
