@@ -187,7 +187,9 @@ class ModelConfig:
     )
     health_check_timeout: int | None = attrs.field(
         default=None,
-        metadata=yaml("Seconds that a start of this model may take; null: the global `healthCheckTimeout`."),
+        metadata=yaml(
+            "The same for this model, without a least value; null: the global `healthCheckTimeout`."
+        ),
     )
     max_waiting: int | None = attrs.field(
         default=None,

@@ -99,7 +99,10 @@ class Configuration:
 
     health_check_timeout: int = attrs.field(
         default=120,
-        metadata=yaml("Seconds that a start may take, from spawn to ready; less than 15 counts as 15."),
+        metadata=yaml(
+            "Seconds that a start may take, five times as many while it writes output; "
+            "less than 15 counts as 15."
+        ),
     )
     start_port: int = attrs.field(
         default=5800,
