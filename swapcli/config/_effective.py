@@ -15,7 +15,7 @@ from ._filters import PeerFilters
 from ._macros import Macro
 from ._matrix_dsl import MatrixProgram
 from ._model import ModelConfig
-from ._routing import Matrix
+from ._routing import DEFAULT_GROUP, Matrix
 from ._secrecy import MASK, passwords_of
 from ._top_level import Configuration, Performance
 from ._yaml_keys import attributes_of, is_secret
@@ -39,6 +39,7 @@ def written_out(config: Configuration, *, secrets: bool = False) -> dict[str, An
     dump = _Dump(config.matrix_program, secrets=secrets, derives=False)
     result: dict[str, Any] = dump.plain(config)
     del result["groups"], result["matrix"]
+    result["routing"]["router"]["settings"]["groups"].pop(DEFAULT_GROUP, None)  # of all that are in no other
     return result if secrets else _without(_secrets(config, windows=os.name == "nt"), result)
 
 
