@@ -72,6 +72,12 @@ class Unloaded(ModelError):
 class Overloaded(ModelError):
     """As many callers wait for the model as its ``max_waiting`` allows."""
 
+    def __init__(self, model: ModelId, reason: str, retry_after: float | None = None) -> None:
+        super().__init__(model, reason)
+        self.args = (model, reason, retry_after)
+        self.retry_after = retry_after
+        """Seconds until there is likely to be a place; ``None``: it was never measured what that takes."""
+
 
 class BackingOff(ModelError):
     """The model failed a moment ago, and is not started again yet."""

@@ -179,6 +179,20 @@ class Fleet:
             total += slot.service_seconds
         return None
 
+    def until_a_place_is_free(self, ticket: Ticket, now: float) -> float | None:
+        """Seconds until one of those who use the model, or wait for it, makes room for one like *ticket*.
+
+        *ticket* is in line. ``None`` if something that counts was never measured.
+        """
+        slot = self.slots[ticket.model]
+        if slot.leases:
+            # They came at different times, so that one of them goes sooner than one lease takes.
+            return None if slot.service_seconds is None else slot.service_seconds / slot.leases
+        until_first = self.estimate(ticket, now)
+        if until_first is None or slot.spec.max_waiting:  # who gets the model leaves a place in line
+            return until_first
+        return None if slot.service_seconds is None else until_first + slot.service_seconds
+
     def _stop_seconds_now(self, target: Slot) -> float:
         """What those that run take to leave: the rest of a lease, then the slowest stop."""
         busy = stop = 0.0

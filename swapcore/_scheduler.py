@@ -290,11 +290,10 @@ class Scheduler:
         if ticket.model not in queue:
             self._settle()  # turned away, with all in line before: what was kept from others is free again
         elif self._is_overloaded(slot):
+            retry_after = self.fleet.until_a_place_is_free(ticket, self._now)
             queue.remove(ticket)
-            waiting = queue.count(ticket.model)
-            self._reject(
-                ticket, Overloaded(ticket.model, f"{slot.leases} callers use it and {waiting} wait for it")
-            )
+            reason = f"{slot.leases} callers use it and {queue.count(ticket.model)} wait for it"
+            self._reject(ticket, Overloaded(ticket.model, reason, retry_after))
         elif newly_wanted or ticket.priority:
             self._settle()
 

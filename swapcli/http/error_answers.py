@@ -140,9 +140,6 @@ def bad_head(why: str) -> ErrorAnswer:
     return ErrorAnswer(400, f"the request cannot be relayed: {why}")
 
 
-TOO_MANY_REQUESTS = ErrorAnswer(
-    429, "Too many requests", "concurrency_limit", retry_after=1, always_json=True
-)
 CANCELLED = ErrorAnswer(503, "the request was cancelled", "cancelled", may_retry=False)
 TOO_MANY_CONNECTIONS = ErrorAnswer(
     503, "too many connections, and none of them is idle", "too_many_connections", retry_after=1
@@ -186,6 +183,16 @@ def bad_wish(header: str, what: str) -> ErrorAnswer:
     return ErrorAnswer(400, f"{header} must be {what}")
 
 
+def too_many_requests(error: Overloaded) -> ErrorAnswer:
+    """The same as a full line, in the words that clients of llama-swap know."""
+    when = _whole_seconds(error.retry_after)
+    return ErrorAnswer(429, "Too many requests", "concurrency_limit", retry_after=when, always_json=True)
+
+
+def _whole_seconds(seconds: float | None) -> int:
+    return max(1, ceil(seconds or 0))
+
+
 def of_failure(error: SwapcoreError) -> ErrorAnswer:
     """Return the answer for what the supervisor raised."""
     match error:
@@ -196,9 +203,10 @@ def of_failure(error: SwapcoreError) -> ErrorAnswer:
         case Hung():
             return ErrorAnswer(502, str(error), "upstream_hung")
         case Unloaded():
-            return ErrorAnswer(503, str(error), "unloaded")
-        case Overloaded():
-            return ErrorAnswer(429, str(error), "queue_full", retry_after=1, always_json=True)
+            return ErrorAnswer(503, str(error), "unloaded", retry_after=1)
+        case Overloaded(retry_after=seconds):
+            when = _whole_seconds(seconds)
+            return ErrorAnswer(429, str(error), "queue_full", retry_after=when, always_json=True)
         case Closed():
             return ErrorAnswer(503, str(error), "shutting_down", retry_after=5)
         case BackingOff(retry_after=seconds):

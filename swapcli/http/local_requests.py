@@ -17,12 +17,12 @@ from swapcore import Endpoint, ModelId, Overloaded, ProcState, SwapcoreError, Wa
 from .bookings import Booking
 from .call import Call, Sending
 from .error_answers import (
-    TOO_MANY_REQUESTS,
     ErrorAnswer,
     bad_head,
     declined,
     not_loaded,
     of_failure,
+    too_many_requests,
     upstream_died,
     upstream_too_slow,
 )
@@ -158,7 +158,7 @@ class LocalRequests:
 
     def _refusal(self, model: ModelId, error: SwapcoreError) -> ErrorAnswer:
         if isinstance(error, Overloaded) and self._models[model].admission_limit is not None:
-            return TOO_MANY_REQUESTS  # the words that clients of llama-swap know
+            return too_many_requests(error)
         return of_failure(error)
 
 

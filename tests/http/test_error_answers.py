@@ -37,7 +37,7 @@ def start_failed() -> StartFailed:
     [
         (start_failed(), 502, "start_failed", None, False),
         (StartTimeout(M, "not ready after 120 s"), 504, "start_timeout", None, False),
-        (Unloaded(M, "unloaded"), 503, "unloaded", None, True),
+        (Unloaded(M, "unloaded"), 503, "unloaded", "1", True),
         (Closed(), 503, "shutting_down", "5", True),
         (Overloaded(M, "256 callers wait already"), 429, "queue_full", "1", True),
         (BackingOff(M, "3 failed starts", 1.2), 503, "model_backing_off", "2", True),
@@ -66,6 +66,17 @@ async def test_g36_what_the_supervisor_raises(
     assert reply.values("retry-after") == ([retry_after] if retry_after else [])
     assert reply.values("x-should-retry") == ([] if may_retry else ["false"])
     assert str(error) in body["error"]["message"]
+
+
+@pytest.mark.parametrize("config", [ModelConfig(), ModelConfig(concurrency_limit=1)], ids=["line", "limit"])
+@pytest.mark.parametrize(("seconds", "told"), [(None, "1"), (0.2, "1"), (7.2, "8")])
+async def test_g30_who_is_turned_away_is_told_when_there_may_be_a_place(
+    config: ModelConfig, seconds: float | None, told: str
+) -> None:
+    async with rig(config=Configuration(models={"m": config})) as served:
+        served.fleet.failures["m"] = [Overloaded(M, "256 callers wait already", seconds)]
+        reply = await served.chat()
+    assert (reply.status, reply["retry-after"]) == (429, told)
 
 
 async def test_a_failed_start_says_what_the_process_wrote_last() -> None:
