@@ -80,6 +80,29 @@ def test_h16_broken_escapes(path: str) -> None:
     assert TABLE.look_up("GET", path.encode(), b"") == BadPath()
 
 
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"GET / HTTP/1.1\r\n\r\n", "400 Bad Request"),
+        (b"GET /%zz HTTP/1.1\r\nHost: x\r\n\r\n", "400 Bad Request"),
+        (b"NONSENSE\r\n\r\n", "400 Bad Request"),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nno colon\r\n\r\n", "400 Bad Request"),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 1_200_000, "431 Request Header Fields Too Large"),
+    ],
+    ids=["no host", "escape", "nonsense", "header", "long"],
+)
+async def test_h16_what_is_no_http_is_told_so_and_the_connection_closed(data: bytes, status: str) -> None:
+    async with rig() as served:
+        client = await served.server.client()
+        await client.send(data)
+        head, _, body = (await client.rest()).decode().partition("\r\n\r\n")
+        assert (await served.ask("GET", "/health", "X: " + "a" * 900_000)).status == 200
+    assert head.startswith(f"HTTP/1.1 {status[:3]} ")
+    assert "content-type: text/plain; charset=utf-8" in head.lower()
+    assert "connection: close" in head.lower()
+    assert body == status
+
+
 async def test_h10_404_over_the_wire() -> None:
     async with rig() as served:
         client = await served.server.client()
