@@ -11,7 +11,7 @@ import trio
 from gated_server import ANSWER, Served, served, streams
 from http_wire import CHUNKED, END, PATIENCE, Client, CutOff, Seen, chunk, request
 
-from swapcli.config import ModelConfig
+from swapcli.config import ModelConfig, Selector
 from swapcore import ModelId, ProcState
 
 M = ModelId("m")
@@ -245,6 +245,20 @@ async def test_an_ignored_websocket_has_no_place_and_a_swap_ends_it() -> None:
         assert (await (await fleet.ask()).reply("POST")).status == 200, "the only place is free"
         assert (await (await fleet.ask("m2")).reply("POST")).status == 200
         assert await client.rest() == b""
+
+
+@pytest.mark.rule("H55", "H111", "L128")
+async def test_an_ignored_websocket_is_not_counted_where_requests_are_spread() -> None:
+    ignores = attrs.evolve(IGNORES, concurrency_limit=0)
+    selectors = {"any": Selector("spillover", ("m", "m2"))}
+    async with served({"m": ignores, "m2": ignores}, switching, selectors=selectors) as fleet:
+        fleet.gate("m").set()
+        await fleet.supervisor.load(M)
+        sockets = [await upgrade(fleet, "/props?model=any") for _ in range(2)]
+        for client in sockets:
+            await until_switched(client)
+        assert (await (await fleet.ask("any")).reply("POST")).status == 200, "m2 would never be ready"
+        assert [model for model, _ in fleet.arrived] == ["", "", "m"]
 
 
 # -- an unload while a model answers ----------------------------------------------------------------

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import json
 
+import attrs
 import pytest
 import trio
 from http_wire import CHUNKED, END, JSON, Seen, always, chunk, plain, rig, upstream
 from recorded_server import ANSWER, Held, recorded
 
-from swapcli.config import Configuration, ModelConfig, ModelFilters, Profile, Selector
+from swapcli.config import Configuration, ModelConfig, ModelFilters, PeerConfig, Profile, Selector
 from swapcore import ProcState
 
 FORM = "Content-Type: application/x-www-form-urlencoded"
@@ -230,3 +232,46 @@ async def test_an_answer_with_a_length_is_passed_on_as_it_comes_too() -> None:
         assert await client.piece() == b"first"
         got_first.set()
         assert await client.rest_of_body() == b"other"
+
+
+# -- whose path it is -----------------------------------------------------------------------------
+
+
+PEERED = Configuration(
+    models={"m": ModelConfig()},
+    peers={"p": PeerConfig("", ("real",))},
+    peer_models={"p/real": ("p", "real"), "comfyui_auto": ("p", "real")},
+)
+
+
+@pytest.mark.rule("H75", "H78", "L145")
+async def test_a_peer_s_files_are_served_and_a_query_gets_its_own_name() -> None:
+    async with upstream(always(plain(b"x"))) as far:
+        config = attrs.evolve(PEERED, peers={"p": PeerConfig(far.endpoint.url, ("real",))})
+        async with rig(config=config) as served:
+            for path in ("/assets/app.js", "/props?b=1&model=p%2Freal", "/props?b=%20&model=other"):
+                assert (await served.ask("GET", f"/upstream/p/real{path}")).body == b"x"
+    assert [seen.line.split()[1] for seen in far.seen] == [
+        "/assets/app.js", "/props?b=1&model=real", "/props?b=%20&model=other",
+    ]  # fmt: skip
+
+
+@pytest.mark.rule("H80", "L147")
+async def test_no_peer_stands_in_for_comfyui() -> None:
+    async with upstream(always(plain(b"x"))) as far:
+        config = attrs.evolve(PEERED, peers={"p": PeerConfig(far.endpoint.url, ("real",))})
+        async with rig(config=config) as served:
+            assert (await served.ask("GET", "/upstream/comfyui_auto/")).status == 200
+            assert (await served.ask("GET", "/comfyui/")).status == 404
+    assert len(far.seen) == 1
+
+
+@pytest.mark.rule("H160")
+async def test_a_capture_has_the_request_as_the_model_got_it() -> None:
+    config = Configuration(models={"m": FILTERED}, capture_buffer=1)
+    async with recorded(always(ANSWER), config=config) as served:
+        await served.chat(b'{"model":"m","x":1}', "X-Mine: 1", "Accept-Encoding: br, gzip")
+        await served.until_idle()
+        capture = json.loads((await served.ask("GET", "/api/captures/1")).body)
+    assert base64.b64decode(capture["req_body"]) == b'{"model":"own","temperature":1}'
+    assert (capture["req_headers"]["X-Mine"], capture["req_headers"]["Accept-Encoding"]) == ("1", "br, gzip")

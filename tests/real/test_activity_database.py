@@ -51,6 +51,21 @@ def test_what_is_written_is_found(tmp_path: Path) -> None:
     again.close()
 
 
+def test_others_may_read_it_while_it_is_written(tmp_path: Path) -> None:
+    path = str(tmp_path / "activity.db")
+    database = ActivityDatabase.open(path)
+    database.write([record(1)])
+    with closing(sqlite3.connect(path, timeout=0)) as reader:
+        reader.execute("BEGIN")
+        count = "SELECT count(*) FROM activity"
+        assert reader.execute(count).fetchone() == (1,)
+        database.write([record(2)])
+        assert reader.execute(count).fetchone() == (1,), "a reader sees what was there when it began"
+        reader.execute("COMMIT")
+        assert reader.execute(count).fetchone() == (2,)
+    database.close()
+
+
 @pytest.mark.rule("H166")
 @pytest.mark.rule("H167")
 def test_the_form_that_clients_get() -> None:
