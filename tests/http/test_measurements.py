@@ -317,6 +317,25 @@ async def test_h193_hardware() -> None:
     assert isinstance(document["accelerators"], list)
 
 
+@pytest.mark.rule("C9")
+async def test_the_machine_is_looked_at_once_whatever_configurations_come() -> None:
+    looks = 0
+
+    def detect() -> dict[str, object]:
+        nonlocal looks
+        looks += 1
+        return {"look": looks}
+
+    async with rig() as served, trio.open_nursery() as nursery:
+        served.measured.hardware._detect = detect
+        nursery.start_soon(served.measured.run)
+        for every in (6.0, 7.0):
+            assert json.loads((await served.ask("GET", "/api/hardware")).body) == {"look": 1}
+            served.measured.use(Configuration(performance=Performance(every_seconds=every)))
+        assert json.loads((await served.ask("GET", "/api/hardware")).body) == {"look": 1}
+        nursery.cancel_scope.cancel()
+
+
 async def test_h193_no_hardware() -> None:
     def fail() -> dict[str, object]:
         raise OSError("no")

@@ -131,6 +131,7 @@ async def connected(served: Rig, path: str, **options: object) -> tuple[Peer, Ac
 
 
 @pytest.mark.parametrize("path", ["/upstream/m/ws?a=%20", "/props?model=m", "/v1/audio/voices?model=m"])
+@pytest.mark.rule("L58")
 async def test_h109_messages_both_ways_on_paths_of_models(path: str) -> None:
     async with echoing() as up, rig(up.endpoint) as served:
         peer, accepted = await connected(served, path, subprotocols=["a", "b"])
@@ -280,6 +281,7 @@ async def test_h108_what_is_none(lines: list[str]) -> None:
 
 
 @pytest.mark.rule("L144", "L67")
+@pytest.mark.rule("L67", "L144")
 async def test_h111_an_ignored_websocket_neither_loads_nor_holds_the_model() -> None:
     async with echoing() as up:
         config = Configuration(

@@ -129,6 +129,7 @@ def test_a_model_without_a_url_is_looked_at_for_the_rest(tmp_path: Path) -> None
     assert stdout.endswith("ok, 1 model, 2 warnings\n")
 
 
+@pytest.mark.rule("G13")
 def test_a_check_endpoint_that_is_no_path(tmp_path: Path) -> None:
     file = file_with(tmp_path, f"models: {{m: {{cmd: '{RUN}', checkEndpoint: '/%zz'}}}}")
     result = cli("check", file)

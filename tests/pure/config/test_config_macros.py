@@ -255,6 +255,7 @@ def test_c54_pid_belongs_to_cmd_stop() -> None:
     assert "cmdStop only" in errors("models: {m: {@, cmd: 's ${PID}'}}")
 
 
+@pytest.mark.rule("C145")
 @pytest.mark.parametrize(
     "model", ["cmd: s", "ttl: 5", "cmd: ~", 'cmd: s, proxy: "http://h:${PORT}"', "cmd: 5"]
 )

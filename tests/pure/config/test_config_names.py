@@ -88,6 +88,7 @@ def selector(body: str, more: str = "") -> str:
      ("{strategy: spillover, targets: [a, al-a]}",
      "selectors.sel.targets[1]: 'al-a' is the same model as 'a'")],
 )  # fmt: skip
+@pytest.mark.rule("L125")
 def test_c112_c114_selectors(body: str, place: str) -> None:
     assert place in selector(body)
 
@@ -135,7 +136,8 @@ def test_c115_spillover_in_groups(groups: str, word: str) -> None:
 
 @pytest.mark.rule("L125")
 def test_c115_spillover_that_fits() -> None:
-    config(f"{PEERS}{SPILL}groups: {{g: {{swap: no, members: [a, b]}}}}")
+    found = config(f"{PEERS}{SPILL}groups: {{g: {{swap: no, members: [a, b]}}}}")
+    assert found.selectors["sel"].settings.spillover == 1
     config(f"{PEERS}{SPILL}matrix: {{sets: {{s: 'a | (a | c) & b'}}}}")
     config(f"{PEERS}{SPILL}matrix: {{sets: {{t: c & a, s: b & +t}}}}")
 
@@ -151,6 +153,7 @@ def test_c115_spillover_in_a_matrix() -> None:
     config(f"{three}matrix: {{sets: {{s: (a | b) & (b | c) & (a | c)}}}}")
 
 
+@pytest.mark.rule("C145")
 def test_c117_the_older_list_of_profiles() -> None:
     assert "profiles.day: expected a map with pins, not a list: the legacy list syntax" in errors(
         "profiles: {day: [a]}"

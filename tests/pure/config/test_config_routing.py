@@ -144,6 +144,7 @@ def test_c93_members_that_are_no_models() -> None:
     [("g: {members: [a, al-a]}", "groups.g.members[1]"), ("g: {members: [al-a, a]}", "groups.g.members[0]"),
      ("g: {members: [a]}, h: {members: [al-a]}", "groups.h.members[0]")],
 )  # fmt: skip
+@pytest.mark.rule("G42")
 def test_c93_a_member_that_is_there_by_its_id_and_by_an_alias(groups: str, ignored: str) -> None:
     found = loaded(f"groups: {{{groups}}}")
     assert [w.path for w in found.warnings] == [ignored]
@@ -295,7 +296,9 @@ def test_c106_priorities() -> None:
     found = loaded(fifo + "{a: -2, al-b: 5}}}}}")
     assert found.config.routing.scheduler.settings.fifo.priority == {"a": -2, "b": 5}
     assert "the priority goes to the model 'b'" in found.warnings[0].message
-    assert config(fifo + "{al-a: 9, a: 1}}}}}").routing.scheduler.settings.fifo.priority == {"a": 1}
+    both = loaded(fifo + "{al-a: 9, a: 1}}}}}")
+    assert both.config.routing.scheduler.settings.fifo.priority == {"a": 1}
+    assert "the priority of 'a' itself counts" in both.warnings[0].message
     assert "routing.scheduler.settings.fifo.priority.ghost: no model or alias 'ghost'" in errors(
         fifo + "{ghost: 1}}}}}"
     )
