@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import trio
+from observed import spawns
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 import swapcore
@@ -24,7 +25,7 @@ async def test_who_has_left_before_being_heard_leaves_no_trace(autojump_clock: M
             await supervisor.load(B)
         await trio.sleep(100)
         assert supervisor.state_of(A) is ProcState.READY
-        assert [model for _, what, model in servers.log if what == "spawn"] == [A]
+        assert spawns(servers) == [A]
         assert supervisor.statistics().models[B].starts == 0
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import attrs
 import pytest
 import trio
+from observed import spawns
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 import swapcore
@@ -54,10 +55,6 @@ async def visit(supervisor: Supervisor, model: ModelId, seconds: float, visits: 
             mine.served = trio.current_time()
             await trio.sleep(seconds)
             mine.left = trio.current_time()
-
-
-def spawns(servers: FakeServers) -> list[str]:
-    return [model for _, what, model in servers.log if what == "spawn"]
 
 
 def times(servers: FakeServers, what: str, model: ModelId) -> list[float]:

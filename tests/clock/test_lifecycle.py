@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from contextlib import suppress
 from itertools import pairwise
 from math import inf
@@ -11,12 +10,12 @@ from math import inf
 import attrs
 import pytest
 import trio
+from observed import changes, now, spawns
 from trio.testing import MockClock
 
 import swapcore
 from swapcore import (
     Endpoint,
-    Event,
     FleetView,
     LeaseGranted,
     Liveness,
@@ -34,18 +33,6 @@ from swapcore.testing import FakeServers, recorded_events
 A, B, C = MODELS = [ModelId(name) for name in "abc"]
 SPECS = [ModelSpec(model) for model in MODELS]
 BESIDE_EACH_OTHER = LruPlanner(3)
-
-
-def now() -> float:
-    return round(trio.current_time(), 6)
-
-
-def spawns(servers: FakeServers) -> list[str]:
-    return [model for _, what, model in servers.log if what == "spawn"]
-
-
-def changes(events: Sequence[Event]) -> list[tuple[str, str]]:
-    return [(e.before.value, e.after.value) for e in events if isinstance(e, StateChanged)]
 
 
 # -- states and what is told of them ---------------------------------------------------------------

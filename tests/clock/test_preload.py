@@ -6,6 +6,7 @@ import logging
 
 import pytest
 import trio
+from observed import spawns
 from trio.testing import MockClock
 
 import swapcore
@@ -45,7 +46,7 @@ async def test_models_that_exclude_each_other_load_in_order(autojump_clock: Mock
     async with swapcore.open_supervisor(SPECS, launch=servers) as supervisor:
         await preload(supervisor, MODELS)
         assert supervisor.state_of(MODELS[-1]) is ProcState.READY
-    assert [model for _, what, model in servers.log if what == "spawn"] == MODELS
+    assert spawns(servers) == MODELS
 
 
 @pytest.mark.rule("L134")

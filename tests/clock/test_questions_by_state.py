@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 
 import pytest
 import trio
+from observed import changes, now, spawns
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 import swapcore
-from swapcore import Event, ModelId, ModelSpec, ProcState, StateChanged, Supervisor
+from swapcore import ModelId, ModelSpec, ProcState, Supervisor
 from swapcore.testing import FakeServers, recorded_events
 
 A, B = ModelId("a"), ModelId("b")
 SPECS = [ModelSpec(A), ModelSpec(B)]
-
-
-def now() -> float:
-    return round(trio.current_time(), 6)
-
-
-def spawns(servers: FakeServers) -> list[str]:
-    return [model for _, what, model in servers.log if what == "spawn"]
-
-
-def changes(events: Sequence[Event]) -> list[tuple[str, str]]:
-    return [(e.before.value, e.after.value) for e in events if isinstance(e, StateChanged)]
 
 
 async def _outcome(supervisor: Supervisor, model: ModelId, into: list[tuple[float, str]]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import trio
+from observed import spawns
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 import swapcore
@@ -12,10 +13,6 @@ from swapcore.testing import FakeServers, recorded_events
 A, B = ModelId("a"), ModelId("b")
 SPECS = [ModelSpec(A), ModelSpec(B)]
 CHANGED = [ModelSpec(A, ("other",)), ModelSpec(B)]
-
-
-def spawns(servers: FakeServers) -> list[str]:
-    return [model for _, what, model in servers.log if what == "spawn"]
 
 
 async def is_let_in_at_once(supervisor: Supervisor) -> bool:

@@ -8,6 +8,7 @@ from functools import partial
 import attrs
 import pytest
 import trio
+from observed import spawns
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 import swapcore
@@ -41,10 +42,6 @@ async def use(
     async with supervisor.lease(model):
         note(model)
         await trio.sleep(seconds)
-
-
-def spawns(servers: FakeServers) -> list[str]:
-    return [model for _, what, model in servers.log if what == "spawn"]
 
 
 @pytest.mark.rule("L83", "L91")

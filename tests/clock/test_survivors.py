@@ -8,6 +8,7 @@ from functools import partial
 import attrs
 import pytest
 import trio
+from observed import spawns
 from trio.testing import MockClock
 
 import swapcore
@@ -87,7 +88,7 @@ async def test_who_waits_for_its_room_is_told_and_may_try_again(autojump_clock: 
         assert supervisor.state_of(A) is ProcState.STOPPED
         await supervisor.load(B)
         await supervisor.load(A)
-    assert [model for _, what, model in servers.log if what == "spawn"] == [A, B, A]
+    assert spawns(servers) == [A, B, A]
 
 
 async def test_a_caller_whose_model_fits_beside_it_is_served(autojump_clock: MockClock) -> None:

@@ -15,6 +15,7 @@ from time import perf_counter
 import pytest
 import trio
 from clock_budget import BUDGET, SPENT
+from observed import spawns
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 import swapcore
@@ -33,10 +34,6 @@ from swapcore.testing import FakeServers
 A, B, C, D = MODELS = [ModelId(name) for name in "abcd"]
 SPECS = [ModelSpec(model) for model in MODELS]
 BESIDE_EACH_OTHER = LruPlanner(4)
-
-
-def spawns(servers: FakeServers) -> list[str]:
-    return [model for _, what, model in servers.log if what == "spawn"]
 
 
 async def wait_for(supervisor: Supervisor, model: ModelId, *, hold: float = 0, priority: int = 0) -> float:

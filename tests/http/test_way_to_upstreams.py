@@ -10,8 +10,8 @@ from pathlib import Path
 import attrs
 import pytest
 import trio
+from encrypted_upstream import encrypted_upstream
 from http_wire import PATIENCE, always, plain, rig, upstream
-from localhost_certificate import write_certificate
 
 from swapcli.config import PeerTimeouts, Timeouts
 from swapcli.http import ProxyEnvironment, UpstreamPool
@@ -69,45 +69,18 @@ async def connecting_proxy(to: int, answer: bytes) -> AsyncGenerator[tuple[int, 
         nursery.cancel_scope.cancel()
 
 
-@asynccontextmanager
-async def encrypted_upstream(folder: Path) -> AsyncGenerator[tuple[int, Path]]:
-    """An upstream below TLS; its port and the file of its certificate."""
-    import ssl
-
-    certificate, key = write_certificate(folder)
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(certificate, key)
-
-    async def converse(stream: trio.SSLStream[trio.SocketStream]) -> None:
-        try:
-            while await stream.receive_some():
-                await stream.send_all(plain(b"encrypted"))
-        except trio.BrokenResourceError:
-            pass
-        finally:
-            stream.transport_stream.socket.close()
-
-    listeners = await trio.open_ssl_over_tcp_listeners(0, context, host="127.0.0.1", https_compatible=True)
-    inner = listeners[0].transport_listener
-    assert isinstance(inner, trio.SocketListener)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(trio.serve_listeners, converse, listeners)
-        yield inner.socket.getsockname()[1], certificate
-        nursery.cancel_scope.cancel()
-
-
 async def test_h93_to_what_is_encrypted_a_proxy_only_connects(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The certificate is for localhost, which is reached through no proxy otherwise.
     monkeypatch.setattr("swapcli.http.forward_proxy._is_here", lambda host: False)
-    async with encrypted_upstream(tmp_path) as (port, certificate):
+    async with encrypted_upstream(tmp_path) as (endpoint, certificate):
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-        async with connecting_proxy(port, b"HTTP/1.1 200 Go\r\n\r\n") as (proxy_port, head):
-            async with rig(Endpoint(f"https://localhost:{port}")) as served:
+        async with connecting_proxy(endpoint.port, b"HTTP/1.1 200 Go\r\n\r\n") as (proxy_port, head):
+            async with rig(endpoint) as served:
                 served.pool.proxies = through(proxy_port, "user:pass@")
-                assert (await served.chat()).body == b"encrypted"
-    assert head.startswith(b"CONNECT localhost:%d HTTP/1.1\r\n" % port)
+                assert (await served.chat()).body == b"over tls"
+    assert head.startswith(b"CONNECT localhost:%d HTTP/1.1\r\n" % endpoint.port)
     assert b"roxy-authorization: Basic dXNlcjpwYXNz\r\n" in head.replace(b"P", b"p")
 
 
