@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 from table import Row
 
-from swapcli.config._load_speed import measure_load
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from load_speed import measure_load
 
 
 def measure() -> list[Row]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import cProfile
 import pstats
 
+from load_speed import measure_load, sample
+
 from swapcli.config import Source, load_sources
-from swapcli.config._load_speed import measure_load, sample
 
 
 def test_loading_many_models_takes_at_most_half_as_long_again_as_parsing() -> None:

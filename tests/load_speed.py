@@ -1,4 +1,4 @@
-"""How fast a configuration loads, against ruamel.yaml alone. For the benchmarks and a test."""
+"""How fast a configuration loads, against ruamel.yaml alone."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from collections.abc import Callable
 
 from ruamel.yaml import YAML
 
-from ._load import load_sources
-from ._source import Source
+from swapcli.config import Source, load_sources
 
 _MODEL = """\
   model-{n}:
