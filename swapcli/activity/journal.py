@@ -10,7 +10,9 @@ import logging
 import sqlite3
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from typing import TypeVar
 
 import attrs
 import trio
@@ -34,6 +36,8 @@ MOST_WAITING = 10_000
 """Requests in the queue; while the disk fails, the oldest are forgotten beyond that."""
 MOST_WAITING_BYTES = 64 * 1024 * 1024
 """Of bodies in the queue; beyond that, further requests give up their captures."""
+
+_T = TypeVar("_T")
 
 
 class StoreRefused(Exception):
@@ -74,6 +78,8 @@ class Journal:
     _arrived: trio.Event = attrs.field(factory=trio.Event, init=False)
     _in_thread: trio.Lock = attrs.field(factory=trio.Lock, init=False)
     """Held by whoever uses the database."""
+    # A thread that a disk holds up is left to itself, and is the only one: what it needs is its own.
+    _one_at_a_time: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(1), init=False)
     _is_failing: bool = attrs.field(default=False, init=False)
     _written: int = attrs.field(default=0, init=False)
     _lost: int = attrs.field(default=0, init=False)
@@ -127,12 +133,16 @@ class Journal:
         finally:
             with trio.move_on_after(CLOSE_SECONDS, shield=True):
                 async with self._in_thread:
-                    await self._flush(abandon_on_cancel=True)  # a disk that hangs does not hold up the end
-                    await trio.to_thread.run_sync(self._database.close, abandon_on_cancel=True)
+                    await self._flush()
+                    await self._beside(self._database.close)
 
-    async def _flush(self, *, abandon_on_cancel: bool = False) -> None:
-        """With ``_in_thread`` held. Cancellation: what was not written is tried again."""
-        if self._wanted_path != self._database.path:
+    async def _beside(self, work: Callable[[], _T]) -> _T:
+        """Use the database, in a thread. Cancellation: that goes on; a disk that hangs holds up nobody."""
+        return await trio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=self._one_at_a_time)
+
+    async def _flush(self) -> None:
+        """With ``_in_thread`` held. Cancellation: what may not have been written is tried again."""
+        while self._wanted_path != self._database.path:
             await self._change_file()
         while self._batch or self._queue:
             while self._queue and len(self._batch) < _BATCH:
@@ -141,9 +151,7 @@ class Journal:
                 self._batch.append(ended)
             batch = self._batch
             try:
-                await trio.to_thread.run_sync(
-                    _write, self._database, batch, self._keep, abandon_on_cancel=abandon_on_cancel
-                )
+                await self._beside(partial(_write, self._database, batch, self._keep))
             except sqlite3.Error as error:
                 self._failures += 1
                 if not self._is_failing:
@@ -179,13 +187,13 @@ class Journal:
         """
         async with self._in_thread:
             await self._flush()
-            return await trio.to_thread.run_sync(self._database.page, query)
+            return await self._beside(partial(self._database.page, query))
 
     async def totals(self, model: str = "") -> Totals:
         """Return the sums over a model's records; empty: over all. Raises and cancels like `page`."""
         async with self._in_thread:
             await self._flush()
-            return await trio.to_thread.run_sync(self._database.totals, model)
+            return await self._beside(partial(self._database.totals, model))
 
     async def capture(self, id: int) -> Capture | None:
         """Return what was kept of a request. Raises and cancels like `page`."""
@@ -213,12 +221,17 @@ class Journal:
 
     async def _change_file(self) -> None:
         """With ``_in_thread`` held. Cancellation: nothing changed, or all."""
+        before, wanted = self._database, self._wanted_path
         try:
-            self._database = await trio.to_thread.run_sync(_exchange, self._database, self._wanted_path)
+            self._database = await self._beside(partial(open_database, wanted))
         except StoreRefused as refusal:
             log.warning("requests are recorded where they were: %s", refusal)
-        self._wanted_path = self._database.path
+        if self._wanted_path == wanted:  # else it is the next one's turn
+            self._wanted_path = self._database.path
         self._last_id = max(self._last_id, self._database.last_id)
+        if self._database is not before:
+            with suppress(sqlite3.Error):  # all that it was to keep is in it
+                await self._beside(before.close)
 
 
 @asynccontextmanager
@@ -263,15 +276,9 @@ def open_database(path: str = "") -> ActivityDatabase:
         return ActivityDatabase.open(path)
     except NewerFile as newer:
         raise StoreRefused(f"{path}: {newer}") from None
-    except (OSError, sqlite3.Error) as error:
-        log.warning("%s cannot be used: %s; requests are recorded in memory only", path, error)
+    except (OSError, ValueError, sqlite3.Error) as error:  # ValueError: it is no name that a file can have
+        log.warning("%r cannot be used: %s; requests are recorded in memory only", path, error)
         return ActivityDatabase.open()
-
-
-def _exchange(before: ActivityDatabase, path: str) -> ActivityDatabase:
-    after = open_database(path)
-    before.close()
-    return after
 
 
 def _write(database: ActivityDatabase, batch: Sequence[EndedRequest], keep: int) -> None:

@@ -1,0 +1,128 @@
+"""A disk that does not answer keeps records from being written, and keeps nobody from anything else."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Generator, Sequence
+from pathlib import Path
+
+import attrs
+import pytest
+import trio
+
+from swapcli.activity.database import ActivityDatabase
+from swapcli.activity.ended_request import EndedRequest
+from swapcli.activity.journal import CLOSE_SECONDS, Journal, open_database, open_journal
+from swapcli.activity.query import ActivityQuery
+from swapcli.activity.record import ActivityRecord
+from swapcli.activity.response_meter import ResponseMeter
+
+ALL = ActivityQuery(limit=999)
+
+
+@attrs.define(eq=False)
+class Disk:
+    """Answers as long as it is told to."""
+
+    answers: threading.Event = attrs.field(factory=threading.Event)
+    asked: threading.Event = attrs.field(factory=threading.Event)
+
+    def wait(self) -> None:
+        self.asked.set()
+        assert self.answers.wait(10)
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Generator[Disk]:
+    found, write = Disk(), ActivityDatabase.write
+
+    def slow_write(
+        self: ActivityDatabase, records: Sequence[ActivityRecord], keep: int | None = None
+    ) -> None:
+        found.wait()
+        write(self, records, keep)
+
+    monkeypatch.setattr(ActivityDatabase, "write", slow_write)
+    yield found
+    found.answers.set()
+
+
+def add(journal: Journal) -> None:
+    meter = ResponseMeter("/v1/completions", 0)
+    meter.start(200, [])
+    journal.add(
+        EndedRequest(
+            id=journal.next_id(),
+            ended_at=1000,
+            model="m",
+            path="/v1/completions",
+            duration_ms=1,
+            metadata={},
+            meter=meter,
+            is_complete=True,
+            exchanged=None,
+        )
+    )
+
+
+async def until_asked(disk: Disk) -> None:
+    with trio.fail_after(5):
+        await trio.to_thread.run_sync(disk.asked.wait, 5)
+
+
+@pytest.mark.parametrize("with_a_reader", [False, True])
+async def test_the_end_does_not_wait_for_it(disk: Disk, with_a_reader: bool) -> None:
+    async with open_journal(open_database()) as journal:
+        add(journal)
+        async with trio.open_nursery() as readers:
+            if with_a_reader:
+                readers.start_soon(journal.page, ALL)
+            await until_asked(disk)
+            began = trio.current_time()
+            readers.cancel_scope.cancel()  # as the server does with requests that it has to cut
+    assert trio.current_time() - began < CLOSE_SECONDS + 1
+
+
+async def test_readers_who_lose_patience_cost_one_thread(disk: Disk) -> None:
+    async with open_journal(open_database()) as journal:
+        add(journal)
+        await until_asked(disk)
+        limiter = trio.to_thread.current_default_thread_limiter()
+        for _ in range(5):
+            with trio.move_on_after(0.02):
+                await journal.page(ALL)
+        assert limiter.borrowed_tokens == 0, "others need these, to look at long requests"
+        disk.answers.set()
+        with trio.fail_after(5):
+            assert [record.id for record in (await journal.page(ALL)).records] == [1]
+        add(journal)
+        with trio.fail_after(5):
+            assert [record.id for record in (await journal.page(ALL)).records] == [2, 1]
+        assert journal.statistics().failures == 0
+
+
+async def test_the_last_file_that_was_wanted_is_the_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk, opening = Disk(), ActivityDatabase.open
+
+    def slow_open(path: str = "") -> ActivityDatabase:
+        if path.endswith("first"):
+            disk.wait()
+        return opening(path)
+
+    monkeypatch.setattr(ActivityDatabase, "open", slow_open)
+    async with open_journal(open_database()) as journal:
+        journal.reconfigure(str(tmp_path / "first"), keep=1000, capture_bytes=0)
+        await until_asked(disk)
+        journal.reconfigure(str(tmp_path / "second"), keep=1000, capture_bytes=0)
+        disk.answers.set()
+        add(journal)
+        with trio.fail_after(5):
+            assert (await journal.page(ALL)).total == 1
+    assert open_database(str(tmp_path / "second")).page(ALL).total == 1
+
+
+def test_a_name_that_no_file_can_have_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    assert open_database("a\0b").path == ""
+    assert "cannot be used" in caplog.text
