@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterable, Callable, Sequence
 
 from swapcore import Event
+
+log = logging.getLogger("swapcli.http")
 
 
 async def tell(events: AsyncIterable[Event], listeners: Sequence[Callable[[Event], None]]) -> None:
@@ -14,4 +17,7 @@ async def tell(events: AsyncIterable[Event], listeners: Sequence[Callable[[Event
     """
     async for event in events:
         for listen in listeners:
-            listen(event)
+            try:
+                listen(event)
+            except Exception:  # the models are worth more than what is told of them
+                log.exception("not everybody could be told of %s", event)

@@ -34,7 +34,10 @@ def look(sources: Sequence[Path]) -> Look:
 
 
 def _stamps(source: Path) -> Mapping[Path, _Stamp]:
-    files = find_sources(None, source) if source.is_dir() else (source,)
+    try:
+        files = find_sources(None, source) if source.is_dir() else (source,)
+    except OSError:  # a stale handle, a folder above it that is closed to us: it is not there now
+        return {}
     stamps: dict[Path, _Stamp] = {}
     if not isinstance(files, Problem):
         for file in files:

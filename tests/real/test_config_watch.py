@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import AsyncGenerator, Callable
@@ -133,3 +134,20 @@ async def test_an_edit_between_the_first_reading_and_the_first_look(tmp_path: Pa
         with trio.fail_after(5):
             await edited.wait()
         nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("number", [errno.ESTALE, errno.EACCES, errno.EIO])
+async def test_a_file_system_that_fails_is_no_edit_and_no_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("one")
+    is_dir = Path.is_dir
+
+    def fail(self: Path) -> bool:
+        raise OSError(number, os.strerror(number))
+
+    async with watching(config) as watcher:
+        await watcher.not_after(lambda: monkeypatch.setattr(Path, "is_dir", fail))
+        await watcher.after(lambda: monkeypatch.setattr(Path, "is_dir", is_dir))  # it is there again
+        await watcher.after(lambda: config.write_text("three"))
