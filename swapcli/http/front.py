@@ -162,7 +162,7 @@ class Front:
         except ClientGone:
             pass
         except Exception:
-            log.exception("a request failed: %s %s", exchange.method, scope["path"])
+            log.exception("a request failed: %s %r", exchange.method, scope["path"])
             if not exchange.is_answered:
                 await _send_error(exchange, INTERNAL)
         finally:

@@ -165,10 +165,11 @@ class UpstreamRequest:
 
     def _target(self, endpoint: Endpoint) -> bytes:
         path = endpoint.base_path.encode() + self.path
-        if not _TARGET.fullmatch(path):
-            raise BadRequestHead(f"path {path!r}")
         query = b"&".join(part for part in (endpoint.query.encode(), self.query) if part)
-        return b"%b?%b" % (path, query) if query else path
+        target = b"%b?%b" % (path, query) if query else path
+        if not _TARGET.fullmatch(target):
+            raise BadRequestHead(f"path {target!r}")
+        return target
 
 
 def response_headers(headers: Iterable[tuple[bytes, bytes]], status: int = 200) -> list[tuple[bytes, bytes]]:

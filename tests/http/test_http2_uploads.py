@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from hashlib import sha256
 
 import attrs
 import h2.config
 import h2.connection
 import h2.events
+import pytest
 import trio
 from http_wire import PATIENCE, Answer, Rig, Seen, always, plain, rig, upstream
 
@@ -23,6 +24,7 @@ class Http2:
     stream: trio.SocketStream
     connection: h2.connection.H2Connection = attrs.field(init=False)
     answers: dict[int, bytes] = attrs.field(factory=dict[int, bytes], init=False)
+    statuses: dict[int, int] = attrs.field(factory=dict[int, int], init=False)
     ended: set[int] = attrs.field(factory=set[int], init=False)
     sent: int = attrs.field(default=0, init=False)
     _news: trio.Event = attrs.field(factory=trio.Event, init=False)
@@ -33,11 +35,17 @@ class Http2:
         self.connection.initiate_connection()
 
     async def read(self) -> None:
+        with suppress(trio.ClosedResourceError):  # the test is over
+            await self._read()
+
+    async def _read(self) -> None:
         while data := await self.stream.receive_some(65536):
             for event in self.connection.receive_data(data):
                 match event:
                     case h2.events.DataReceived(stream_id=id, data=piece):
                         self.answers[id] = self.answers.get(id, b"") + (piece or b"")
+                    case h2.events.ResponseReceived(stream_id=id, headers=headers):
+                        self.statuses[id] = int(dict(headers)[b":status"])
                     case h2.events.StreamEnded(stream_id=id):
                         self.ended.add(id)
                     case _:
@@ -163,3 +171,14 @@ def unchunked(body: bytes) -> bytes:
         size, _, rest = body.partition(b"\r\n")
         whole, body = whole + rest[: int(size, 16)], rest[int(size, 16) + 2 :]
     return whole
+
+
+@pytest.mark.parametrize("target", ["/upstream/m2/x?a HTTP/1.1", "/upstream/m2/x?a\x01b", "/upstream/m2/x y"])
+async def test_what_is_no_request_line_in_http1_is_refused(target: str) -> None:
+    """Over HTTP/2 a path may hold what would end it in HTTP/1.1."""
+    async with two_models(always(plain(b"fine"))) as (client, served):
+        client.connection.config.validate_outbound_headers = False
+        await client.begin(1, "GET", target, end=True)
+        answer = await client.until_ended(1)
+        assert client.statuses[1] == 400, answer
+        assert served.pool.statistics().idle == 0, "nobody was asked"
