@@ -12,7 +12,18 @@ from importlib import import_module
 from rich.console import Console
 from table import Row, show
 
-PARTS = ("start", "swap", "relay", "scheduler", "order", "configuration")
+PARTS = (
+    "start",
+    "swap",
+    "relay",
+    "latency",
+    "streams",
+    "bodies",
+    "memory",
+    "scheduler",
+    "order",
+    "configuration",
+)
 
 
 def main() -> int:

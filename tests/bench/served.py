@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -40,8 +41,20 @@ class Served:
 
     @property
     def resident_megabytes(self) -> float:
+        return self._megabytes("VmRSS")
+
+    @property
+    def peak_megabytes(self) -> float:
+        """The most that was resident, ever or since `forget_peak`."""
+        return self._megabytes("VmHWM")
+
+    def forget_peak(self) -> None:
+        """The peak begins anew with what is resident now; see proc_pid_clear_refs(5)."""
+        Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
+
+    def _megabytes(self, name: str) -> float:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS")) / 1024
+        return next(int(line.split()[1]) for line in status.splitlines() if line.startswith(name)) / 1024
 
 
 def free_port() -> int:
@@ -52,13 +65,18 @@ def free_port() -> int:
 
 
 @contextmanager
-def serving(config: Path) -> Iterator[Served]:
-    """Run the server on *config*; it is stopped, and gone, after the block."""
+def serving(config: Path, *, environment: Mapping[str, str] | None = None) -> Iterator[Served]:
+    """Run the server on *config*; it is stopped, and gone, after the block.
+
+    Args:
+      environment: of the server, beside our own.
+    """
     port = free_port()
     started = time.monotonic()
     process = subprocess.Popen(
         [sys.executable, "-m", "swapcli", "serve", "--config", str(config), "--listen", f"127.0.0.1:{port}"],
         stdout=subprocess.DEVNULL,
+        env={**os.environ, **(environment or {})},
     )
     try:
         while True:

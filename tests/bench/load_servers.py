@@ -1,0 +1,251 @@
+"""The servers that loads go to, each a process of its own.
+
+    python tests/bench/load_servers.py ROLE [--upstream PORT] [--port PORT]
+
+- upstream: the server of a model, doing next to nothing;
+- relay: our relay before it, leases and recording included, without the rest of the program;
+- unrecorded: the same, following no request;
+- quart: a bare Quart-Trio route that makes up the upstream's answers itself;
+- forward: a Quart-Trio route that has them from the upstream, in the fewest steps possible.
+
+What is asked for is in the body: ``"do"`` is ``answer``, ``bulk`` (an answer of 8 MB), or ``stream`` (for
+ever; with ``"pause"``, in seconds, between its events).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import attrs
+from hypercorn.typing import ASGIFramework
+from served import free_port
+
+EVENT = (
+    b'data: {"id":"x","object":"text_completion","choices":[{"index":0,"text":" nonsense","logprobs":0}]}\n\n'
+)
+ANSWER = json.dumps({"id": "x", "choices": [{"text": "words " * 20}]}).encode()
+MEGABYTES_8 = 8 * 1024 * 1024
+BULK = b'{"data":[{"b64_json":"%b"}],"usage":{"total_tokens":7}}' % (b"QUJD" * (MEGABYTES_8 // 4))
+_LONG = 4096
+"""A body that is longer says nothing of what is wanted, and gets the answer."""
+
+
+def request(do: str, *, pause: float = 0.0, path: str = "/v1/completions") -> bytes:
+    """The bytes of a request, on a connection that stays open."""
+    body = json.dumps({"model": "m", "prompt": "word " * 40, "do": do, "pause": pause}).encode()
+    head = f"POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n"
+    return head.encode() + b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
+
+
+def _wanted(body: bytes) -> tuple[str, float]:
+    wanted: dict[str, Any] = json.loads(body) if body.startswith(b"{") and len(body) < _LONG else {}
+    return wanted.get("do", "answer"), wanted.get("pause", 0.0)
+
+
+# -- the servers ------------------------------------------------------------------
+
+
+async def upstream(port: int) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                length = head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]
+                do, pause = _wanted(await reader.readexactly(int(length or 0)))
+                if do != "stream":
+                    body = BULK if do == "bulk" else ANSWER
+                    writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n")
+                    writer.write(b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
+                    continue
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n")
+                writer.write(b"Transfer-Encoding: chunked\r\n\r\n")
+                chunk = b"%x\r\n%b\r\n" % (len(EVENT), EVENT)
+                while not writer.is_closing():
+                    writer.write(chunk)
+                    await (asyncio.sleep(pause) if pause else writer.drain())
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", port, backlog=512)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
+
+
+async def relay_server(upstream_port: int, *, recording: bool = True) -> None:
+    import trio
+    from unrecorded import Unrecorded
+
+    from swapcli._recording import open_recorder, open_store
+    from swapcli.config import Configuration, ModelConfig
+    from swapcli.http import EventHub, UpstreamPool, create_app
+    from swapcore import Endpoint, ModelId, ModelSpec, open_supervisor
+
+    endpoint = Endpoint(f"http://127.0.0.1:{upstream_port}")
+
+    async def launch(spec: ModelSpec, *, task_status: trio.TaskStatus[Endpoint]) -> None:
+        task_status.started(endpoint)  # it runs already: only the relay is measured, leases included
+        await trio.sleep_forever()
+
+    pool = UpstreamPool()
+    specs, config = [ModelSpec(ModelId("m"))], Configuration(models={"m": ModelConfig()})
+    async with (
+        open_supervisor(specs, launch=launch, on_stopping=pool.close) as supervisor,
+        open_recorder(open_store(config), config, EventHub()) as recorder,
+    ):
+        recorder = recorder if recording else Unrecorded(recorder.journal, recorder.inflight)
+        await _serve(create_app(supervisor, config, pool, recorder=recorder))
+
+
+async def _serve(app: ASGIFramework) -> None:
+    """Both applications are served in the same way: by our own server, with our own limits."""
+    from swapcli.http import Drain, serve_http
+
+    sock = socket.create_server(("127.0.0.1", 0), backlog=512)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setblocking(False)
+    print(sock.getsockname()[1], flush=True)
+    await serve_http(app, [sock], drain=Drain())
+
+
+async def quart_server() -> None:
+    import trio
+    from quart import Response, request
+    from quart_trio import QuartTrio
+
+    app = QuartTrio(__name__)
+    app.config["RESPONSE_TIMEOUT"] = None
+
+    async def events(pause: float) -> AsyncGenerator[bytes]:
+        while True:
+            yield EVENT
+            if pause:
+                await trio.sleep(pause)
+
+    @app.post("/v1/completions")
+    async def completions() -> Response:
+        do, pause = _wanted(await request.body)
+        if do != "stream":
+            return Response(BULK if do == "bulk" else ANSWER, content_type="application/json")
+        return app.response_class(events(pause), content_type="text/event-stream")
+
+    await _serve(app)
+
+
+async def forwarding_server(upstream_port: int) -> None:
+    """For one client at a time: it has one connection, and never looks whether it is open."""
+    import trio
+    from quart import Response, request
+    from quart_trio import QuartTrio
+
+    app = QuartTrio(__name__)
+    stream = await trio.open_tcp_stream("127.0.0.1", upstream_port)
+
+    @app.post("/v1/completions")
+    async def completions() -> Response:
+        body = await request.body
+        head = b"POST /v1/completions HTTP/1.1\r\nHost: bench\r\nContent-Length: %d\r\n\r\n" % len(body)
+        await stream.send_all(head + body)
+        answer = b""
+        while not answer.endswith(ANSWER):
+            answer += await stream.receive_some(65536)
+        return Response(answer.partition(b"\r\n\r\n")[2], content_type="application/json")
+
+    await _serve(app)
+
+
+# -- their processes ----------------------------------------------------------------
+
+
+@attrs.frozen
+class Running:
+    """A server that runs."""
+
+    port: int
+    pid: int
+
+    def cpu_seconds(self) -> float:
+        """What it has used so far."""
+        return cpu_seconds(self.pid)
+
+
+def cpu_seconds(pid: int) -> float:
+    """What a process has used so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@contextmanager
+def running(role: str, *, upstream: Running | None = None) -> Iterator[Running]:
+    """Run one of the servers; it is gone after the block."""
+    command = [sys.executable, __file__, role]
+    if upstream is not None:
+        command += ["--upstream", str(upstream.port)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout is not None
+        try:
+            yield Running(int(process.stdout.readline()), process.pid)
+        finally:
+            process.kill()
+
+
+@attrs.frozen
+class Model:
+    """The upstream, as a model of a configuration."""
+
+    port: int
+
+    @classmethod
+    def somewhere(cls) -> Model:
+        """At a port of its own."""
+        return cls(free_port())
+
+    @property
+    def command(self) -> str:
+        return f"{sys.executable} {Path(__file__)} upstream --port {self.port}"
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+
+def one_model() -> str:
+    """A configuration with one model, ``m``, that takes as many requests at once as there are."""
+    model = Model.somewhere()
+    return f"models: {{m: {{cmd: {model.command}, proxy: '{model.url}', concurrencyLimit: 1000}}}}\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("role", choices=("upstream", "relay", "unrecorded", "quart", "forward"))
+    parser.add_argument("--upstream", type=int)
+    parser.add_argument("--port", type=int, default=0)
+    options = parser.parse_args()
+    if options.role == "upstream":
+        asyncio.run(upstream(options.port))
+        return
+    import trio
+
+    match options.role:
+        case "quart":
+            trio.run(quart_server)
+        case "forward":
+            trio.run(forwarding_server, options.upstream)
+        case role:
+            trio.run(partial(relay_server, options.upstream, recording=role == "relay"))
+
+
+if __name__ == "__main__":
+    main()
