@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncGenerator
 
 import attrs
 import trio
@@ -16,6 +15,11 @@ BACKLOG = 1000
 
 @attrs.define(eq=False)
 class Subscriber:
+    """One who watches: an iterator over every event from its subscription on, until there will be no more.
+
+    Iterate it in one task. Cancellation: nothing is lost, and the iteration can go on.
+    """
+
     _backlog: deque[Event] = attrs.field(factory=deque[Event], init=False)
     _missed: int = attrs.field(default=0, init=False)
     _ended: bool = attrs.field(default=False, init=False)
@@ -32,18 +36,20 @@ class Subscriber:
         self._ended = True
         self._arrived.set()
 
-    async def events(self) -> AsyncGenerator[Event]:
-        """Every event from the subscription on, until there will be no more."""
-        while self._backlog or not self._ended:
-            await self._arrived.wait()
-            self._arrived = trio.Event()
+    def __aiter__(self) -> Subscriber:
+        return self
+
+    async def __anext__(self) -> Event:
+        # Many events of one instant cost one wait. No generator: a cancelled one would have ended.
+        while not self._backlog:
             if self._ended:
-                self._arrived.set()
-            while self._backlog:
-                if self._missed:
-                    missed, self._missed = self._missed, 0
-                    yield EventsMissed(missed)
-                yield self._backlog.popleft()
+                raise StopAsyncIteration
+            self._arrived = trio.Event()
+            await self._arrived.wait()
+        if self._missed:
+            missed, self._missed = self._missed, 0
+            return EventsMissed(missed)
+        return self._backlog.popleft()
 
 
 @attrs.define(eq=False)

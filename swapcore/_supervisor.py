@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from math import inf, isnan
 from typing import Protocol, final, runtime_checkable
@@ -244,12 +244,14 @@ class Supervisor:
         A subscriber that is slow never delays anything; it gets an
         `EventsMissed` in place of what it was too slow for. The iteration
         ends when the supervisor has.
+
+        Cancellation of an ``await anext(events)``: no event is lost, and the
+        iteration can go on.
         """
         subscriber = Subscriber()
         self._loop.feed.add(subscriber)
         try:
-            async with aclosing(subscriber.events()) as events:
-                yield events
+            yield subscriber
         finally:
             self._loop.feed.remove(subscriber)
 

@@ -673,6 +673,23 @@ async def test_the_feed_tells_a_swap_with_its_reason_and_durations(autojump_cloc
     assert changes == ["a starting", "a ready", "a stopping", "a stopped", "b starting", "b ready"]
 
 
+async def test_a_subscriber_may_look_for_a_while_only_and_go_on_later(autojump_clock: MockClock) -> None:
+    async with (
+        swapcore.open_supervisor(SPECS, launch=FakeServers()) as supervisor,
+        supervisor.events() as events,
+    ):
+        with trio.move_on_after(1) as look:
+            await anext(events)
+        assert look.cancelled_caught
+        await supervisor.load(A)
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await anext(events)
+            await trio.lowlevel.checkpoint()
+        kinds = [type(await anext(events)) for _ in range(2)]
+        assert kinds == [swapcore.StateChanged, swapcore.StateChanged], "nothing was lost but what was had"
+
+
 @pytest.mark.rule("L6")
 async def test_a_slow_subscriber_is_told_what_it_missed_and_delays_nobody(autojump_clock: MockClock) -> None:
     async with (

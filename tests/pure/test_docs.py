@@ -36,7 +36,12 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
 def anchors(page: Path) -> set[str]:
     """What the headings of *page* are called in links, as GitHub makes it of them."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    names = [re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings]
+    # A second heading of the same name is `name-1`.
+    return {
+        name if (before := names[:at].count(name)) == 0 else f"{name}-{before}"
+        for at, name in enumerate(names)
+    }
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
