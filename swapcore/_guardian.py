@@ -207,12 +207,19 @@ class Guardian:
             self._on_exec()
         if CONTROL in ready:
             if data := os.read(CONTROL, 65536):
-                self._commands += self._frames.feed(data)
+                self._on_frames(self._frames.feed(data))
             else:
                 self._on_supervisor_gone()
         # A signal between fork and exec would meet this program's dispositions, not the model's.
         while self._commands and self._exec_pipe < 0:
             self._on_command(*self._commands.pop(0))
+
+    def _on_frames(self, commands: list[tuple[Any, ...]]) -> None:
+        for command in commands:
+            if command == ("kill",):  # waits for nothing: a program on a dead file system never gets started
+                self._kill_at = 0.0
+            else:
+                self._commands.append(command)
 
     def _reap(self) -> bool:
         """Reap whoever has exited, and return whether children are left."""
@@ -288,8 +295,6 @@ class Guardian:
                 signal_group(self._leader, arguments[0])
             case "stop" if self._leader_lives:
                 self._run_stop_command()
-            case "kill":
-                self._kill_at = 0.0
             case _:  # it came too late
                 pass
 
