@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from functools import partial
 from typing import Protocol, runtime_checkable
 
 import attrs
@@ -12,6 +13,7 @@ import trio
 from ._effects import Check
 from ._errors import StartFailed
 from ._launch import Launcher
+from ._own_threads import OwnThreads
 from ._raised import as_failure, reason_of, repr_of
 from ._spec import ModelId, ModelSpec
 
@@ -48,12 +50,12 @@ class PrefetchingLauncher(Protocol):
         ...
 
 
-async def check_start(launch: Launcher, check: Check) -> StartFailed | None:
+async def check_start(launch: Launcher, check: Check, threads: OwnThreads) -> StartFailed | None:
     """Ask the launcher, in a thread: file systems can be slow. Takes 2 s at most."""
     assert isinstance(launch, CheckingLauncher)
     try:
         with trio.move_on_after(_CHECK_BOUND):
-            await trio.to_thread.run_sync(launch.preflight, check.spec, check.beside, abandon_on_cancel=True)
+            await threads.run(check.spec.id, partial(launch.preflight, check.spec, check.beside))
     except StartFailed as failure:
         return failure
     except BaseException as raised:

@@ -19,6 +19,7 @@ from ._guardian_link import GuardianLink
 from ._guardian_protocol import Guard, Guarded, Job
 from ._health import wait_healthy
 from ._logs import current_log
+from ._own_threads import OwnThreads
 from ._prefetch import prefetch
 from ._preflight import is_same_port, preflight
 from ._spec import Endpoint, ModelId, ModelSpec
@@ -78,6 +79,7 @@ class SubprocessLauncher:
     For memory that comes back later, and for what runs elsewhere and may have to be ended there. It has
     5 s, then the model is `StillAlive` until it returns.
     """
+    _looking: OwnThreads = attrs.field(factory=OwnThreads, init=False)
     _keeps_spare: bool = attrs.field(default=False, init=False)
     _spare: GuardianLink | None = attrs.field(default=None, init=False)
 
@@ -96,7 +98,7 @@ class SubprocessLauncher:
 
     async def __call__(self, spec: ModelSpec, *, task_status: trio.TaskStatus[Endpoint]) -> None:
         """See `Launcher`. Raises `ProcessExited` when the process ended after it was ready."""
-        preflight(spec)
+        await self._looking.run(spec.id, partial(preflight, spec))
         endpoint, log = Endpoint(spec.url), current_log()
         place = log.written
         guard = self._take_guard(spec.id)

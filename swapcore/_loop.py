@@ -21,6 +21,7 @@ from ._feed import Feed
 from ._launch import Launcher
 from ._life import Life
 from ._logs import Logs, writing_to
+from ._own_threads import OwnThreads
 from ._planner import SwapPlanner
 from ._policy import SchedulingPolicy
 from ._raised import as_failure, copy_of, reason_of
@@ -95,6 +96,7 @@ class Loop:
     _scopes: dict[Run, trio.CancelScope] = attrs.field(factory=dict[Run, trio.CancelScope], init=False)
     # Of waiting for those that survived being killed, which only the end of the supervisor cuts short.
     _last_waits: set[trio.CancelScope] = attrs.field(factory=set[trio.CancelScope], init=False)
+    _checking: OwnThreads = attrs.field(factory=OwnThreads, init=False)
     _prefetches: Prefetches = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -272,7 +274,7 @@ class Loop:
                         waiter.done.set()
 
     async def _check(self, check: Check) -> None:
-        error = await check_start(self._launch, check)
+        error = await check_start(self._launch, check, self._checking)
         with suppress(Closed):
             self.mailbox.post(lambda now: self._apply(self.scheduler.on_checked(check, error, now)))
 
