@@ -12,7 +12,7 @@ from swapcore import ModelId
 
 from .body_filter import BodyFilter, Pieces
 from .form_pairs import encoded, has_unreadable, pairs_of
-from .model_name import Carrier, carrier_of
+from .model_name import AT_ONCE, Carrier, carrier_of
 from .model_rename import renamed
 
 
@@ -79,23 +79,24 @@ class Destinations:
         found = self._config.resolve_peer(name)
         return Target(name, Remote(*found)) if found is not None else None
 
+    def takes_long(self, asking: Asking, target: Target) -> bool:
+        """Whether `edited` has so much to do that an event loop must not wait for it."""
+        carrier, edits, model = self._edits(asking, target)
+        if len(asking.query) > AT_ONCE:
+            return True
+        is_changed = model != asking.model or (carrier is Carrier.JSON and edits.changes(target.name))
+        return is_changed and len(asking.body) > AT_ONCE
+
     def edited(self, asking: Asking, target: Target) -> tuple[bytes, Pieces]:
-        """Return query and body as the target gets them; takes long for a large body only.
+        """Return query and body as the target gets them.
 
         Raises:
           FilterFailed, RenameFailed: see there.
         """
-        carrier = carrier_of(asking.method, asking.content_type)
+        carrier, edits, model = self._edits(asking, target)
         query = asking.query
-        match target.destination:
-            case Local(id):
-                edits, model = self._of_models[id], target.name
-                if carrier in (Carrier.JSON, Carrier.MULTIPART):
-                    model = self._config.models[id].use_model_name or model
-            case Remote(peer, model):
-                edits = self._of_peers[peer]
-                if has_unreadable(query):  # no two servers need agree on what it says
-                    query = encoded(pairs_of(query))
+        if isinstance(target.destination, Remote) and has_unreadable(query):
+            query = encoded(pairs_of(query))  # no two servers need agree on what it says
         body: Pieces = (asking.body,)
         if carrier is not Carrier.JSON and model != asking.model:
             query, body = renamed(
@@ -104,3 +105,15 @@ class Destinations:
         elif carrier is Carrier.JSON and (model != asking.model or edits.changes(target.name)):
             body = edits.apply(asking.body, target.name, model if model != asking.model else None)
         return query, body
+
+    def _edits(self, asking: Asking, target: Target) -> tuple[Carrier, BodyFilter, str]:
+        """What carries the model's name, what is edited, and the name that the target is to get."""
+        carrier = carrier_of(asking.method, asking.content_type)
+        match target.destination:
+            case Local(id):
+                model = target.name
+                if carrier in (Carrier.JSON, Carrier.MULTIPART):
+                    model = self._config.models[id].use_model_name or model
+                return carrier, self._of_models[id], model
+            case Remote(peer, model):
+                return carrier, self._of_peers[peer], model

@@ -24,7 +24,7 @@ from .fleet import Fleet
 from .following import follow
 from .loading_stream import LoadingStream, uncompressed
 from .local_requests import LocalRequests
-from .model_name import Asked, identify
+from .model_name import Asked, identify, identify_at_once
 from .model_rename import RenameFailed
 from .peer_requests import PeerRequests
 from .profile_pins import pinned_name
@@ -33,8 +33,6 @@ from .selectors import Selectors
 from .upstream_pool import UpstreamPool
 from .wishes import Wishes, wishes_of
 
-_IN_A_THREAD = 1024 * 1024
-"""Larger bodies are looked through beside the event loop, which must not stand still."""
 _ELSEWHERE = frozenset({409, 429, 502, 503, 504})
 """Failures of a target that need not be another one's."""
 _NOT_ELSEWHERE = frozenset({"shutting_down", "deadline_exceeded"})
@@ -91,9 +89,9 @@ class ModelRequests:
         if isinstance(wishes, ErrorAnswer):
             return wishes
         content_type, query = exchange.header(b"content-type"), exchange.scope["query_string"]
-        asked = await _beside(
-            exchange.body, lambda: identify(exchange.method, query, content_type, exchange.body)
-        )
+        words = (exchange.method, query, content_type, exchange.body)
+        if (asked := identify_at_once(*words)) is None:
+            asked = await _beside(lambda: identify(*words))
         profile = self._config.profiles.get(self._profile.name or "")
         name = asked.model if profile is None else pinned_name(profile.pins, asked.model)
         if not name:
@@ -163,7 +161,10 @@ class ModelRequests:
         # Before any checkpoint: who chooses next has to see that this one is taken.
         with self._bookings.booked(target.destination) as booking:
             try:
-                query, body = await _beside(asking.body, lambda: self._destinations.edited(asking, target))
+                if self._destinations.takes_long(asking, target):
+                    query, body = await _beside(lambda: self._destinations.edited(asking, target))
+                else:
+                    query, body = self._destinations.edited(asking, target)
             except FilterFailed as failure:
                 return ErrorAnswer(500, str(failure))
             except RenameFailed as failure:
@@ -207,9 +208,9 @@ class ModelRequests:
         return readable_only(headers) if readable else headers
 
 
-async def _beside(body: bytes, work: Callable[[], _T]) -> _T:
-    """Do what takes long for a large body in a thread then. Cancellation: waits for the thread."""
-    return await trio.to_thread.run_sync(work) if len(body) > _IN_A_THREAD else work()
+async def _beside(work: Callable[[], _T]) -> _T:
+    """Do what takes long beside the event loop, which must not stand still. Cancellation: that goes on."""
+    return await trio.to_thread.run_sync(work, abandon_on_cancel=True)
 
 
 async def _cancel_when_client_gone(exchange: Exchange, scope: trio.CancelScope) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from urllib.parse import unquote
 
 import attrs
@@ -22,7 +23,7 @@ from .exchange import Exchange
 from .fleet import Fleet
 from .following import follow, is_followed
 from .local_requests import LocalRequests
-from .model_name import Carrier, carrier_of, identify
+from .model_name import AT_ONCE, Carrier, carrier_of, identify
 from .model_rename import renamed
 from .passthrough_path import split_path, with_slash
 from .peer_requests import PeerRequests
@@ -162,7 +163,10 @@ class Passthrough:
         match target.destination:
             case Remote(model=model) if model != target.name:
                 body = await exchange.read_body(body_limit)
-                return Sending(*_renamed(exchange, body, target.name, model))
+                rename = partial(_renamed, exchange, body, target.name, model)
+                if len(body) + len(query) > AT_ONCE:
+                    return Sending(*await trio.to_thread.run_sync(rename, abandon_on_cancel=True))
+                return Sending(*rename())
             case _ if exchange.has_long_body and not whole:
                 return Sending(query, exchange.body_as_it_comes())
             case _:
