@@ -114,6 +114,11 @@ class Exchange:
                 return value.decode("latin-1")
         return ""
 
+    def set_host(self, host: bytes) -> None:
+        """The request is for this host, and not for the one that its header names."""
+        self.headers = [(name, value) for name, value in self.headers if name != b"host"]
+        self.headers.append((b"host", host))
+
     @property
     def takes_trailers(self) -> bool:
         """The client asked for trailers, over a protocol for which the server can send them."""

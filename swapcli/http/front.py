@@ -46,7 +46,7 @@ from .upstream_pool import UpstreamPool
 log = logging.getLogger("swapcli.http")
 
 _PLAIN = [(b"Content-Type", b"text/plain; charset=utf-8"), (b"X-Content-Type-Options", b"nosniff")]
-_ORIGIN = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
+_ORIGIN = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#]*@)?([^/?#]*)")
 _DEFAULT_LIMITS = ServerLimits()
 _OWN_PAGE = UiFiles()
 _LiveAnswer: TypeAlias = Callable[[Exchange, str], Awaitable[ErrorAnswer | None]]
@@ -190,7 +190,7 @@ class Front:
             requested = exchange.header(b"access-control-request-headers")
             await exchange.reply(204, preflight_headers(requested), b"")
             return
-        found = self._routes.look_up(exchange.method, _origin_form(target), exchange.scope["query_string"])
+        found = self._routes.look_up(exchange.method, _origin_form(exchange), exchange.scope["query_string"])
         match found:
             case Found():
                 if (error := await self._answer_found(exchange, found)) is not None:
@@ -252,11 +252,17 @@ async def _live(receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
                 return
 
 
-def _origin_form(target: bytes) -> bytes:
-    """Return the path of a request target, without the origin that a client of a proxy puts before it."""
+def _origin_form(exchange: Exchange) -> bytes:
+    """Return the path of the request's target, without the origin that a client of a proxy puts before it.
+
+    The origin is what the request is for then, whatever ``Host`` says: RFC 9112, section 3.2.2.
+    """
+    target = exchange.scope["raw_path"]
     if target.startswith(b"/"):
         return target
     if (origin := _ORIGIN.match(target)) is not None:
+        if origin[1]:
+            exchange.set_host(origin[1])
         return target[origin.end() :] or b"/"
     return target
 

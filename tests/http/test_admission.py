@@ -247,6 +247,17 @@ async def test_an_ignored_websocket_has_no_place_and_a_swap_ends_it() -> None:
         assert await client.rest() == b""
 
 
+@pytest.mark.rule("H111", "L144")
+async def test_an_ignored_websocket_is_no_use_that_a_ttl_would_wait_for() -> None:
+    async with served({"m": attrs.evolve(IGNORES, ttl=1)}, switching) as fleet:
+        fleet.gate("m").set()
+        await fleet.supervisor.load(M)
+        client = await upgrade(fleet)
+        await until_switched(client)
+        assert await client.rest() == b""
+        assert fleet.supervisor.state_of(M) is not ProcState.READY
+
+
 @pytest.mark.rule("H55", "H111", "L128")
 async def test_an_ignored_websocket_is_not_counted_where_requests_are_spread() -> None:
     ignores = attrs.evolve(IGNORES, concurrency_limit=0)

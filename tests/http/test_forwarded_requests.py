@@ -54,6 +54,17 @@ async def test_what_others_said_about_the_client_and_its_cookies_go_on() -> None
     assert "user-agent" not in seen
 
 
+@pytest.mark.rule("H85")
+async def test_a_client_that_takes_us_for_its_proxy_names_the_host_in_its_target() -> None:
+    """RFC 9112, section 3.2.2: what ``Host`` says does not count then."""
+    async with upstream(always(plain(b"x"))) as up, rig(up.endpoint) as served:
+        for target in ("http://front.example:81/v1/%63ompletions?a=%20", "HTTP://Front.example/upstream/m/x"):
+            await served.ask("POST", target, JSON, body=b'{"model":"m"}')
+    assert [(seen.line.split()[1], seen["host"]) for seen in up.seen] == [
+        ("/v1/completions?a=%20", "front.example:81"), ("/x", "Front.example"),
+    ]  # fmt: skip
+
+
 @pytest.mark.rule("H88")
 @pytest.mark.parametrize("path", ["/v1/completions", "/upstream/m/other"])
 async def test_an_answer_is_packed_only_for_a_client_that_asked_and_never_unpacked_here(path: str) -> None:
@@ -83,6 +94,22 @@ async def test_an_answer_gets_no_content_type_that_its_server_did_not_give() -> 
         reply = await served.chat()
     assert reply.body == b"<html>"
     assert "content-type" not in reply
+
+
+@pytest.mark.rule("H19")
+async def test_what_a_model_allows_other_origins_is_its_own_business() -> None:
+    allowed = ("Access-Control-Allow-Origin: http://a", "Access-Control-Allow-Credentials: true")
+    async with upstream(always(plain(b"x", *allowed))) as up, rig(up.endpoint) as served:
+        reply = await served.chat(b'{"model":"m"}', "Origin: http://b")
+    assert (reply["access-control-allow-origin"], reply["access-control-allow-credentials"]) == (
+        "http://a", "true",
+    )  # fmt: skip
+    async with upstream(always(plain(b"x"))) as up, rig(up.endpoint) as served:
+        assert "access-control-allow-origin" not in await served.chat(b'{"model":"m"}', "Origin: http://b")
+    async with rig(config=Configuration(api_keys=("k",))) as served:
+        refused = await served.ask("GET", "/v1/models", "Origin: http://b")
+    assert refused.status == 401
+    assert "access-control-allow-origin" not in refused
 
 
 @pytest.mark.rule("H101")
