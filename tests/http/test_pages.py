@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import re
+from typing import Any
 
 import attrs
 import pytest
 import trio
 from http_wire import JSON, always, plain, request, rig, upstream
 
-from swapcli.config import Configuration, ModelConfig
+from swapcli.config import Capabilities, Configuration, ModelConfig
 from swapcli.http.access_log import go_duration
 from swapcore import ModelId, ProcState, Unloaded
 
@@ -104,6 +105,34 @@ async def test_h129_h130_capabilities() -> None:
     assert record["capabilities"] == {"vision": True, "function_calling": True}
     assert record["supported_parameters"] == ["tools", "tool_choice"]
     assert record["meta"] == {"llamaswap": {"k": 2, "type": "model"}, "n_ctx": 4096}
+
+
+@pytest.mark.parametrize(
+    ("reads", "produces", "more", "flags", "modality"),
+    [
+        (("audio",), ("text",), {}, {"audio_transcriptions"}, "audio->text"),
+        (("text",), ("audio",), {}, {"audio_speech"}, "text->audio"),
+        (("text", "image"), ("image",), {}, {"vision", "image_generation", "image_to_image"},
+         "text+image->image"),
+        (("image",), (), {}, {"vision"}, None),
+        ((), ("text",), {}, set(), None),
+        ((), (), {"reranker": True, "context": 9}, {"reranker"}, None),
+    ],
+    ids=["transcription", "speech", "images", "only in", "only out", "reranker"],
+)  # fmt: skip
+async def test_h129_what_follows_from_what_a_model_reads_and_produces(
+    reads: tuple[str, ...], produces: tuple[str, ...], more: dict[str, Any], flags: set[str],
+    modality: str | None,
+) -> None:  # fmt: skip
+    can = Capabilities(inputs=reads, outputs=produces, **more)
+    async with rig(config=configuration(m=ModelConfig(capabilities=can))) as served:
+        (record,) = json.loads((await served.ask("GET", "/v1/models")).body)["data"]
+    assert record.get("capabilities", {}) == dict.fromkeys(flags, True)
+    assert record.get("architecture", {}).get("modality") == modality
+    assert record.get("architecture", {}).get("input_modalities", []) == list(reads)
+    assert record.get("architecture", {}).get("output_modalities", []) == list(produces)
+    assert record.get("context_length", 0) == more.get("context", 0)
+    assert "supported_parameters" not in record
 
 
 @pytest.mark.rule("L7")

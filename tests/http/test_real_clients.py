@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -151,3 +153,16 @@ def test_an_unknown_model_is_the_client_library_s_not_found(
 
 def test_the_listing_names_every_model(client: openai.OpenAI) -> None:
     assert [model.id for model in client.models.list()] == ["east", "north", "south"]
+
+
+def test_what_is_llama_cpp_s_own(server: Server) -> None:
+    """Properties, by the model's name and by its path; and a completion in the engine's own form."""
+    by_name = json.loads(server.get("/props?model=north"))
+    assert by_name == json.loads(server.get("/upstream/north/props"))
+    assert by_name["model_path"].endswith("north.gguf")
+    asked = json.dumps({"model": "north", "prompt": "Say", "n_predict": 4}).encode()
+    posted = urllib.request.Request(f"{server.url}/completion", asked, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(posted, timeout=30) as answer:
+        own = json.load(answer)
+    assert own["tokens_predicted"] == 4
+    assert own["timings"]["predicted_n"] == 4
