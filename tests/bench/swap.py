@@ -13,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from served import Served, serving
+from served import Served, free_port, serving
 from table import Row, percentile
 
 SWAPS = 60
@@ -27,7 +27,7 @@ def _config(folder: Path) -> str:
         run = f"exec {shlex.quote(sys.executable)} -I -S {shlex.quote(str(UPSTREAM))} {log} ${{PORT}}"
         return f"  {name}:\n    cmd: |\n      sh -c {shlex.quote(f'{note}; {run}')}\n"
 
-    return "models:\n" + "".join(model(name) for name in ("one", "two"))
+    return f"startPort: {free_port()}\nmodels:\n" + "".join(model(name) for name in ("one", "two"))
 
 
 def _times(log: Path) -> dict[str, float]:
@@ -56,7 +56,8 @@ def measure() -> list[Row]:
         config = folder / "config.yaml"
         config.write_text(_config(folder))
         with serving(config) as served:
-            served.request("POST", "/v1/completions", {"model": "one"})
+            status, body, _ = served.request("POST", "/v1/completions", {"model": "one"})
+            assert status == 200, body
             pairs = [("two", "one"), ("one", "two")] * (SWAPS // 2)
             overheads = [_overhead(served, folder, *pair) * 1000 for pair in pairs]
     return [
