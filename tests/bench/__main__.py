@@ -21,6 +21,7 @@ PARTS = (
     "bodies",
     "memory",
     "scheduler",
+    "planners",
     "order",
     "configuration",
 )
