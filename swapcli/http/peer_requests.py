@@ -45,7 +45,7 @@ class PeerRequests:
         """
         peer, endpoint = self._peers[remote.peer], self._endpoints[remote.peer]
         if endpoint is None:
-            return peer_failed(f"nothing can be sent to {peer.proxy}")
+            return peer_failed(f"nothing can be sent to the proxy of {remote.peer}")
         exchange = call.exchange
         request = UpstreamRequest(
             method=exchange.method,

@@ -14,7 +14,7 @@ from swapcore import Closed, Endpoint, ModelError, ModelId, SwapcoreError
 from .forward_proxy import ProxyEnvironment
 from .http1_upstream import UpstreamConnection, UpstreamGone, UpstreamStopped
 from .upstream_connect import open_connection
-from .upstream_request import UpstreamTimeouts
+from .upstream_request import UpstreamTimeouts, authority
 
 _USUAL_TIMEOUTS = UpstreamTimeouts()
 _NO_PROXIES = ProxyEnvironment({}, ())
@@ -152,7 +152,9 @@ class UpstreamPool:
                 why = _root_of(error)
             except trio.TooSlowError:
                 why = f"no TLS handshake within {timeouts.tls_handshake:g} s"
-        raise UpstreamGone(f"cannot connect to {endpoint.url}: {why}", was_sent=False)
+        # Not the whole URL: clients are told, and there may be a password or a key in it.
+        where = f"{endpoint.scheme}://{authority(endpoint).decode()}"
+        raise UpstreamGone(f"cannot connect to {where}: {why}", was_sent=False)
 
 
 def _root_of(error: BaseException) -> BaseException:
