@@ -72,11 +72,14 @@ class WaitingQueue:
     _order: list[tuple[_Claim, ModelId]] = attrs.field(factory=list[tuple[_Claim, ModelId]], init=False)
     _longest_turn: float = attrs.field(default=0.0, init=False)
     """What a turn that nobody knows is reckoned to take: as long as any so far."""
-    # Both by arrival; the first entry is the oldest. OrderedDict: its first key is O(1) after many deletions.
+    # All by arrival; the first entry is the oldest. OrderedDict: its first key is O(1) after many deletions.
     _fresh: OrderedDict[Ticket, None] = attrs.field(factory=OrderedDict[Ticket, None], init=False)
     _overdue: OrderedDict[Ticket, None] = attrs.field(factory=OrderedDict[Ticket, None], init=False)
+    _patient: OrderedDict[Ticket, None] = attrs.field(factory=OrderedDict[Ticket, None], init=False)
+    """The automatic ones, which are never overdue: nobody waits, for whose sake others could be kept out."""
 
     def __len__(self) -> int:
+        """Return how many callers wait."""
         return len(self._fresh) + len(self._overdue)
 
     def __bool__(self) -> bool:
@@ -84,7 +87,7 @@ class WaitingQueue:
 
     def __contains__(self, model_or_ticket: ModelId | Ticket) -> bool:
         if isinstance(model_or_ticket, Ticket):
-            return model_or_ticket in self._fresh or model_or_ticket in self._overdue
+            return any(model_or_ticket in each for each in (self._fresh, self._overdue, self._patient))
         return model_or_ticket in self._lines
 
     def count(self, model: ModelId) -> int:
@@ -106,7 +109,7 @@ class WaitingQueue:
         line.turn_seconds = turn_seconds
         self._longest_turn = max(self._longest_turn, turn_seconds or 0.0)
         self._enter_order(ticket.model, line)
-        self._fresh[ticket] = None
+        (self._patient if ticket.automatic else self._fresh)[ticket] = None
 
     def remove(self, ticket: Ticket) -> bool:
         """Take *ticket* out wherever it stands; ``False`` if it does not wait."""
@@ -121,11 +124,11 @@ class WaitingQueue:
         line.priorities[ticket.priority] -= 1
         if not line.priorities[ticket.priority]:
             del line.priorities[ticket.priority]
-        if ticket in self._fresh:
-            del self._fresh[ticket]
-        else:
+        if ticket in self._overdue:
             del self._overdue[ticket]
             line.overdue -= 1
+        else:
+            del (self._patient if ticket.automatic else self._fresh)[ticket]
         if line.tickets:
             self._enter_order(ticket.model, line)
         else:
@@ -140,7 +143,7 @@ class WaitingQueue:
         return tuple(self._lines[model].tickets) if model in self._lines else ()
 
     def all_tickets(self) -> tuple[Ticket, ...]:
-        return (*self._overdue, *self._fresh)
+        return (*self._overdue, *self._fresh, *self._patient)
 
     def models(self) -> Iterator[ModelId]:
         """Models with somebody in line, by their place."""
@@ -179,7 +182,7 @@ class WaitingQueue:
                 yield ticket.model
 
     def oldest_arrival(self, model: ModelId | None = None) -> float:
-        """When the first of those who wait, for *model* or for any, arrived; ``inf`` if there is nobody."""
+        """When the first who waits for *model*, or the first caller of any, came; ``inf``: nobody."""
         if model is None:
             ticket = next(iter(self._overdue), None) or next(iter(self._fresh), None)
         else:

@@ -13,10 +13,13 @@ from swapcore import (
     FleetView,
     ModelId,
     ModelSpec,
+    RestartPolicy,
+    RestartWhen,
     SchedulingPolicy,
     SwapPlan,
     SwapPlanner,
 )
+from swapcore._effects import Run
 from swapcore.planners import GroupsPlanner, LruPlanner
 
 A, B, C = MODELS = [ModelId(name) for name in "abc"]
@@ -154,3 +157,30 @@ def test_a_model_that_was_refused_callers_still_leaves_after_its_ttl() -> None:
     history.play()
     assert refused.error is not None
     assert history.scheduler.fleet.run_of(A) is None
+
+
+# -- what nobody waits for ------------------------------------------------------------------------------
+
+
+def test_nobody_is_kept_out_for_a_restart_that_nobody_waits_for() -> None:
+    lives = iter([5.0, 3.0])
+
+    def crash_after(run: Run) -> float:
+        return next(lives, inf) if run.model == A else inf
+
+    history = Simulation(
+        [ModelSpec(A, restart=RestartPolicy(when=RestartWhen.ALWAYS)), *SPECS[1:]],
+        ExclusivePlanner(),
+        SchedulingPolicy(max_wait=20),
+        load_seconds=1,
+        stop_seconds=1,
+        crash_after=crash_after,
+    )
+    history.call_at(0, A, hold=3)
+    busy = [history.call_at(8.2 + n / 2, B, hold=2) for n in range(200)]  # from its second crash at 8 on
+    history.play(until=9)
+    assert A in history.scheduler.fleet.queue, "it is to be started again at 9"
+    history.play()
+    assert all(caller.granted_at == caller.asked_at for caller in busy[2:])
+    assert history.scheduler.fleet.run_of(A) is not None, "it is, once the other one is idle"
+    history.assert_at_rest()
