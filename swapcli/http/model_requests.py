@@ -16,7 +16,7 @@ from .active_profile import ActiveProfile
 from .body_filter import FilterFailed
 from .bookings import Booking, Bookings
 from .call import Call, Sending
-from .credentials import is_allowed
+from .caller_wishes import CallerWishes
 from .destinations import Asking, Destinations, Local, Remote, Target
 from .error_answers import CANCELLED, NO_MODEL_NAMED, NO_ROUTER, ErrorAnswer, no_target
 from .exchange import Exchange
@@ -31,7 +31,6 @@ from .profile_pins import pinned_name
 from .routes import Route
 from .selectors import Selectors
 from .upstream_pool import UpstreamPool
-from .wishes import Wishes, wishes_of
 
 _ELSEWHERE = frozenset({409, 429, 502, 503, 504})
 """Failures of a target that need not be another one's."""
@@ -53,6 +52,7 @@ class ModelRequests:
     _local: LocalRequests
     _peers: PeerRequests
     _recorder: Recorder
+    _wishes: CallerWishes
 
     @classmethod
     def of(
@@ -75,6 +75,7 @@ class ModelRequests:
             LocalRequests.of(config, fleet, pool),
             PeerRequests.of(config, pool),
             recorder,
+            CallerWishes.of(config),
         )
 
     async def serve(self, exchange: Exchange, route: Route) -> ErrorAnswer | None:
@@ -85,7 +86,7 @@ class ModelRequests:
         Cancellation, and the client's leaving: the place in the queue is given up, and the connection to the
         upstream closed.
         """
-        wishes = self._wishes(exchange)
+        wishes = self._wishes.read(exchange)
         if isinstance(wishes, ErrorAnswer):
             return wishes
         content_type, query = exchange.header(b"content-type"), exchange.scope["query_string"]
@@ -108,7 +109,9 @@ class ModelRequests:
                 path=route.upstream_path,
                 scope=nursery.cancel_scope,
             )
-            headers, loading = self._headers(exchange, readable=recording.is_metered), None
+            headers, loading = self._wishes.passed_on(exchange), None
+            if recording.is_metered:
+                headers = readable_only(headers)
             if self._may_show_loading(route, asked):
                 headers, loading = uncompressed(headers), LoadingStream(exchange, nursery)
             call = Call(
@@ -181,31 +184,6 @@ class ModelRequests:
             case Remote() as remote:
                 call.goes_to(target.name, sending)
                 return await self._peers.serve(call, remote, sending)
-
-    def _wishes(self, exchange: Exchange) -> Wishes | ErrorAnswer:
-        return wishes_of(
-            exchange.header(b"x-swap-priority"),
-            exchange.header(b"x-swap-deadline"),
-            may_prioritize=self._may_prioritize(exchange),
-        )
-
-    def _may_prioritize(self, exchange: Exchange) -> bool:
-        """Where nobody needs a key, nobody can be told from others."""
-        keys = self._config.routing.scheduler.settings.fifo.priority_keys
-        return not self._config.api_keys or (
-            bool(keys) and is_allowed(keys, exchange.header(b"authorization"), exchange.header(b"x-api-key"))
-        )
-
-    def _headers(self, exchange: Exchange, *, readable: bool) -> list[tuple[bytes, bytes]]:
-        """As they came, but nobody borrows our priority at a peer.
-
-        Args:
-          readable: no answer is asked for that we cannot read.
-        """
-        headers = exchange.headers
-        if not self._may_prioritize(exchange):
-            headers = [(name, value) for name, value in headers if name != b"x-swap-priority"]
-        return readable_only(headers) if readable else headers
 
 
 async def _beside(work: Callable[[], _T]) -> _T:

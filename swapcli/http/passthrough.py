@@ -17,6 +17,7 @@ from .active_profile import ActiveProfile
 from .body_filter import BodyFilter, Pieces
 from .bookings import Bookings
 from .call import Call, Sending
+from .caller_wishes import CallerWishes
 from .destinations import Destinations, Local, Remote, Target
 from .error_answers import BODY_TOO_SLOW, CANCELLED, MODEL_NOT_FOUND, ErrorAnswer, not_loaded
 from .exchange import Exchange
@@ -48,6 +49,7 @@ class Passthrough:
     _local: LocalRequests
     _peers: PeerRequests
     _recorder: Recorder
+    _wishes: CallerWishes
 
     @classmethod
     def of(
@@ -69,6 +71,7 @@ class Passthrough:
             LocalRequests.of(config, fleet, pool),
             PeerRequests.of(config, pool),
             recorder,
+            CallerWishes.of(config),
         )
 
     async def serve(self, exchange: Exchange, found: Found, body_limit: int) -> ErrorAnswer | Redirect | None:
@@ -123,6 +126,9 @@ class Passthrough:
     async def _pass_on(
         self, exchange: Exchange, path: str, target: Target, body_limit: int, *, is_listed: bool
     ) -> ErrorAnswer | None:
+        wishes = self._wishes.read(exchange)
+        if isinstance(wishes, ErrorAnswer):
+            return wishes
         # What a model route does under its own path is listed and recorded here, too; nothing else is.
         followed = is_listed and is_followed(exchange.method, path)
         sending = await self._sending(exchange, target, body_limit, whole=followed)
@@ -139,10 +145,18 @@ class Passthrough:
                     path=path,
                     scope=nursery.cancel_scope,
                 )
-            headers = exchange.headers
+            headers = self._wishes.passed_on(exchange)
             if recording is not None and recording.is_metered:
                 headers = readable_only(headers)
-            call = Call(exchange, path.encode("latin-1"), headers, recording, nursery)
+            call = Call(
+                exchange,
+                path.encode("latin-1"),
+                headers,
+                recording,
+                nursery,
+                wishes.priority,
+                trio.current_time() + wishes.deadline,
+            )
             with self._bookings.booked(target.destination) as booking:
                 match target.destination:
                     case Local(model):

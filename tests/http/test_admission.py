@@ -185,6 +185,22 @@ async def test_a_client_that_leaves_while_it_waits_is_forgotten(caplog: pytest.L
     assert '" 499 0 ""' in caplog.records[0].getMessage()
 
 
+@pytest.mark.rule("H106", "H142", "L156")
+async def test_a_request_that_is_cancelled_while_it_waits_loads_nothing() -> None:
+    async with served({"m": ModelConfig(), "m2": ModelConfig()}) as fleet:
+        loading, queued = await fleet.ask("m"), await fleet.ask("m2")
+        await fleet.until_called("m2", 1)
+        ids = {entry["model"]: entry["id"] for entry in fleet.recorder.inflight.snapshot()}
+        admin = await fleet.server.client()
+        assert (await admin.ask("POST", f"/api/inflight/{ids['m2']}/cancel")).status == 200
+        reply = await queued.reply("POST")
+        assert (reply.status, error_of(reply.body)["code"]) == (503, "cancelled")
+        await fleet.until_called("m2", 0)
+        fleet.gate("m").set()
+        assert (await loading.reply("POST")).status == 200
+        assert fleet.supervisor.state_of(ModelId("m2")) is ProcState.STOPPED
+
+
 # -- websockets ---------------------------------------------------------------------------------
 
 

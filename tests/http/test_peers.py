@@ -6,14 +6,12 @@ import json
 import socket
 from typing import Any
 
-import attrs
 import pytest
 import trio
 from http_wire import CHUNKED, END, JSON, PATIENCE, CutOff, Seen, always, chunk, plain, request, rig, upstream
 
 from swapcli.config import Configuration, ModelConfig, PeerConfig, PeerFilters, PeerTimeouts
 from swapcli.http.peer_requests import with_hint
-from swapcore import Endpoint
 
 CREDENTIALS = ("Authorization: Bearer client", "X-Api-Key: client", "Cookie: session=client")
 
@@ -265,50 +263,3 @@ async def test_a_client_that_leaves_takes_its_request_to_the_peer_along() -> Non
                     await trio.sleep(0.002)
                 client.stream.socket.close()
                 await far.client_gone.wait()
-
-
-# -- what a caller asks of the queue -----------------------------------------------------------------
-
-
-def with_priority_keys(api_keys: tuple[str, ...], priority_keys: tuple[str, ...]) -> Configuration:
-    config = configuration(api_keys=api_keys)
-    fifo = attrs.evolve(config.routing.scheduler.settings.fifo, priority_keys=priority_keys)
-    settings = attrs.evolve(config.routing.scheduler.settings, fifo=fifo)
-    scheduler = attrs.evolve(config.routing.scheduler, settings=settings)
-    return attrs.evolve(config, routing=attrs.evolve(config.routing, scheduler=scheduler))
-
-
-@pytest.mark.parametrize(
-    ("api_keys", "priority_keys", "key", "priority"),
-    [
-        ((), (), "any", 5),
-        (("one", "two"), (), "one", 0),
-        (("one", "two"), ("two",), "one", 0),
-        (("one", "two"), ("two",), "two", 5),
-    ],
-)
-@pytest.mark.rule("L178")
-async def test_g31_priority_is_for_keys_that_are_allowed_it(
-    api_keys: tuple[str, ...], priority_keys: tuple[str, ...], key: str, priority: int
-) -> None:
-    config = with_priority_keys(api_keys, priority_keys)
-    async with upstream(always(plain(b"x"))) as up, rig(up.endpoint, config=config) as served:
-        headers = (f"Authorization: Bearer {key}", "X-Swap-Priority: 5", "X-Swap-Deadline: 1.5")
-        assert (await served.chat(b'{"model":"m"}', *headers)).status == 200
-        [(given, patience)] = served.fleet.wishes
-    assert given == priority
-    assert 1 < patience <= 1.5
-    assert ("x-swap-priority" in up.seen[0]) is bool(priority)
-
-
-@pytest.mark.parametrize(
-    "header",
-    ["X-Swap-Priority: high", "X-Swap-Priority: 101", "X-Swap-Priority: 1.5", "X-Swap-Deadline: soon",
-     "X-Swap-Deadline: 0", "X-Swap-Deadline: -1", "X-Swap-Deadline: nan", "X-Swap-Deadline: 1e9"],
-)  # fmt: skip
-async def test_wishes_that_make_no_sense(header: str) -> None:
-    async with rig(Endpoint("http://127.0.0.1:9")) as served:
-        reply = await served.chat(b'{"model":"m"}', header)
-        assert served.fleet.leases == []
-    assert reply.status == 400
-    assert header.partition(":")[0] in json.loads(reply.body)["error"]["message"]
