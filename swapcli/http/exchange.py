@@ -253,6 +253,7 @@ class Exchange:
         If that is too much of it, the client is answered at once and given a moment to stop sending and to
         read the answer; then the connection is closed.
         """
+        length = [] if status == 204 else [(b"Content-Length", b"%d" % len(body))]
         hang_up = self._body_refused or not await self._swallow_body(_SWALLOWED, _SWALLOW_SECONDS)
         await self.send(
             {
@@ -260,7 +261,7 @@ class Exchange:
                 "status": status,
                 "headers": [
                     *headers,
-                    (b"Content-Length", b"%d" % len(body)),
+                    *length,
                     *([(b"Connection", b"close")] if hang_up and self.scope["http_version"] != "2" else []),
                 ],
             }

@@ -160,6 +160,7 @@ async def test_h17_options_is_answered_everywhere_without_a_key(path: str) -> No
     async with rig() as served:
         reply = await served.ask("OPTIONS", path)
     assert (reply.status, reply.body) == (204, b"")
+    assert "content-length" not in reply  # RFC 9110, section 8.6
     assert reply["access-control-allow-origin"] == "*"
     assert reply["access-control-allow-methods"] == "GET, POST, PUT, PATCH, DELETE, OPTIONS"
     assert reply["access-control-max-age"] == "86400"
