@@ -59,9 +59,9 @@ class Client:
     def _answer(
         self, connection: http.client.HTTPConnection, method: str, path: str, model: str
     ) -> http.client.HTTPResponse:
-        headers = {"Accept": "application/json", "User-Agent": "swapcli"}
+        headers: dict[str, str | bytes] = {"Accept": "application/json", "User-Agent": "swapcli"}
         if self.key:
-            headers["Authorization"] = f"Bearer {self.key}"
+            headers["Authorization"] = f"Bearer {self.key}".encode("utf-8", "surrogateescape")
         try:
             connection.connect()
             # From here on the server is there, and a load takes as long as it takes.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import attrs
 import pytest
 from http_wire import JSON, always, plain, rig, upstream
 
@@ -192,6 +193,8 @@ async def test_anthropics_clients_get_their_own_shape(path: str, error: Exceptio
 # -- keys -------------------------------------------------------------------------------
 
 KEYS = Configuration(models={"m": ModelConfig()}, api_keys=("secret", "ключ"))
+OTHER = "ключ".encode().decode("latin-1")
+"""As `request` writes it: headers are bytes, and these mean UTF-8."""
 
 
 @pytest.mark.parametrize(
@@ -203,6 +206,10 @@ KEYS = Configuration(models={"m": ModelConfig()}, api_keys=("secret", "ключ"
         ("Authorization: Bearer wrong\r\nX-Api-Key: secret", False),
         ("Authorization: Basic dXNlcjpzZWNyZXQ=", True),
         ("Authorization: BASIC OnNlY3JldA==", True),
+        (f"Authorization: Bearer {OTHER}", True),
+        (f"X-Api-Key: {OTHER}", True),
+        ("Authorization: Basic OtC60LvRjtGH", True),
+        ("Authorization: Basic Ov8=", False),
         ("Authorization: Basic !!!\r\nX-Api-Key: secret", True),
         ("Authorization: Basic dXNlcg==\r\nX-Api-Key: secret", True),
         ("Authorization: Digest secret\r\nX-Api-Key: secret", True),
@@ -221,6 +228,13 @@ async def test_h21_h22_which_key_counts(header: str, allowed: bool) -> None:
         )
         assert reply.status == (200 if allowed else 401)
         assert len(up.seen) == allowed
+
+
+async def test_a_key_from_an_environment_that_is_no_utf8_counts_byte_by_byte() -> None:
+    config = attrs.evolve(KEYS, api_keys=(b"k\xff".decode("utf-8", "surrogateescape"),))
+    async with rig(config=config) as served:
+        for header, status in (("X-Api-Key: k\xff", 200), ("X-Api-Key: k", 401)):
+            assert (await served.ask("GET", "/v1/models", header)).status == status
 
 
 async def test_h24_no_key() -> None:

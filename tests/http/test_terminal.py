@@ -161,12 +161,13 @@ def test_what_cannot_be_done_is_one_line(terminal: Terminal, arguments: tuple[st
 
 def test_a_key_that_is_missing_or_wrong(tmp_path: Path) -> None:
     sources = prepared(tmp_path)
-    sources.write(sources.text() + "apiKeys: [right]\n")
+    sources.write(sources.text() + "apiKeys: [right, ключ]\n")
     with serving(sources.file, tmp_path / "log") as server:
         terminal = Terminal(server, sources)
         assert "wants a key; give one with --api-key or SWAPCLI_API_KEY" in terminal.run("ps").stderr
         assert "does not know this key" in terminal.run("ps", "--api-key", "wrong").stderr
-        assert terminal.run("ps", SWAPCLI_API_KEY="right").exit_code == 0
+        for key in ("right", "ключ"):
+            assert terminal.run("ps", SWAPCLI_API_KEY=key).exit_code == 0
 
 
 def test_what_is_no_swapcli_is_said(tmp_path: Path) -> None:
