@@ -15,6 +15,7 @@ import attrs
 import trio
 from quart import Response, request
 from quart_trio import QuartTrio
+from werkzeug.exceptions import InternalServerError
 from werkzeug.http import parse_range_header
 
 from swapcli import rfc3339
@@ -29,6 +30,7 @@ from .active_profile import ActiveProfile
 from .activity_answers import activity_page, activity_totals
 from .error_answers import (
     BAD_AFTER,
+    INTERNAL,
     MODEL_NOT_FOUND,
     NO_HARDWARE,
     ErrorAnswer,
@@ -279,11 +281,17 @@ def create_pages(
             view: _View = getattr(pages, route.page)
             app.add_url_rule(route.prefix, f"{route.method} {route.pattern}", view, methods=[route.method])
     app.register_error_handler(SwapcoreError, _of_swapcore)
+    app.register_error_handler(InternalServerError, _of_mistake)
     return app
 
 
 async def _of_swapcore(error: SwapcoreError) -> Response:
     return _error(of_failure(error))
+
+
+async def _of_mistake(_: InternalServerError) -> Response:
+    """A mistake of ours, which is in the log by now."""
+    return _error(INTERNAL)
 
 
 def _rest() -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from swapcli.config import Profile
 
 from .error_answers import ErrorAnswer
+from .go_quoted import go_quoted
 
 
 def profiles_listing(profiles: Mapping[str, Profile], active: str | None) -> dict[str, Any]:
@@ -35,7 +36,7 @@ def wanted_profile(body: bytes, profiles: Mapping[str, Profile]) -> str | ErrorA
         case {"name": None | ""}:
             return None
         case {"name": str(name)}:
-            return ErrorAnswer(404, f"profile {json.dumps(name, ensure_ascii=False)} not found")
+            return ErrorAnswer(404, f"profile {go_quoted(name)} not found")
         case {"name": _}:
             return ErrorAnswer(400, "profile name must be a string or null")
         case dict() | None:

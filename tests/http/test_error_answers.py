@@ -6,7 +6,7 @@ import json
 
 import attrs
 import pytest
-from http_wire import JSON, always, plain, rig, upstream
+from http_wire import JSON, StubFleet, always, plain, rig, upstream
 
 from swapcli.config import Configuration, ModelConfig
 from swapcli.http.error_answers import ErrorAnswer, of_failure
@@ -18,6 +18,7 @@ from swapcore import (
     Overloaded,
     Pinned,
     PlannerFailed,
+    ProcState,
     Refused,
     StartFailed,
     StartTimeout,
@@ -172,6 +173,22 @@ def test_h26_the_accept_header_chooses(accept: str, content_type: str, body: byt
 def test_h28_type_and_code(status: int, kind: str, code: str) -> None:
     error = json.loads(ErrorAnswer(status, "x").render("")[1])["error"]
     assert (error["type"], error["code"]) == (kind, code)
+
+
+async def test_a_mistake_of_ours_is_an_error_of_ours(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> ProcState:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(StubFleet, "state_of", fail)
+    async with rig(config=Configuration(models={"m": ModelConfig()})) as served:
+        for path in ("/running", "/v1/models"):
+            reply = await served.ask("GET", path)
+            error = json.loads(reply.body)
+            assert (reply.status, error["src"], error["error"]["code"]) == (500, "swapcli", "internal_error")
+            assert (await served.ask("GET", path, "Accept: text/plain")).body.startswith(b"swapcli: internal")
+    assert "ZeroDivisionError" in caplog.text
 
 
 @pytest.mark.parametrize("path", ["/v1/messages", "/v/messages", "/v1/messages/count_tokens"])

@@ -151,6 +151,12 @@ async def test_h139_the_list_of_profiles() -> None:
         (b"{}", 400, "profile name is required"),
         (b'{"name":1}', 400, "profile name must be a string or null"),
         (b'{"name":"no \\"such\\""}', 404, 'profile "no \\"such\\"" not found'),
+        (
+            '{"name":"é\\n\\u0001\\u2028\\ud83d\\ude00"}'.encode(),
+            404,
+            'profile "é\\n\\x01\\u2028\U0001f600" not found',
+        ),
+        (b'{"name":"\\ud800\\udb40\\udc01"}', 404, 'profile "\ufffd\\U000e0001" not found'),
     ],
 )
 async def test_h140_what_is_no_selection_changes_nothing(body: bytes, status: int, message: str) -> None:
