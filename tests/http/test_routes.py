@@ -85,11 +85,12 @@ def test_h16_broken_escapes(path: str) -> None:
     [
         (b"GET / HTTP/1.1\r\n\r\n", "400 Bad Request"),
         (b"GET /%zz HTTP/1.1\r\nHost: x\r\n\r\n", "400 Bad Request"),
+        ("GET /größe HTTP/1.1\r\nHost: x\r\n\r\n".encode(), "400 Bad Request"),
         (b"NONSENSE\r\n\r\n", "400 Bad Request"),
         (b"GET / HTTP/1.1\r\nHost: x\r\nno colon\r\n\r\n", "400 Bad Request"),
         (b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 1_200_000, "431 Request Header Fields Too Large"),
     ],
-    ids=["no host", "escape", "nonsense", "header", "long"],
+    ids=["no host", "escape", "no ASCII", "nonsense", "header", "long"],
 )
 async def test_h16_what_is_no_http_is_told_so_and_the_connection_closed(data: bytes, status: str) -> None:
     async with rig() as served:
