@@ -34,6 +34,7 @@ from .client_protocols import ClientProtocol
 from .error_answers import TOO_MANY_CONNECTIONS
 from .guarded_app import FINAL_SEND_BOUND, guarded
 from .server_limits import ServerLimits, hypercorn_config, server_log
+from .tcp_keepalive import keep_alive
 
 _DEFAULT_LIMITS = ServerLimits()
 _TURN_AWAY_SECONDS = 1.0
@@ -80,6 +81,7 @@ async def serve_http(
             await _turn_away(stream)
             return
         connection = GuardedConnection(wrapped, config, context, state, cast("Any", stream))
+        connection.tcp_probes = limits.tcp_probes
         connections.add(connection)
         try:
             await connection.run()
@@ -142,6 +144,8 @@ class GuardedConnection(TCPServer):
     """One client's connection, whose end, however it comes, is nobody else's business."""
 
     _is_closed = False
+    tcp_probes = inf
+    """Seconds between TCP's own probes."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
@@ -160,6 +164,7 @@ class GuardedConnection(TCPServer):
         stream: trio.SSLStream[trio.SocketStream] | trio.SocketStream = self.stream
         alpn = None
         try:
+            keep_alive(self._socket, self.tcp_probes)
             if isinstance(stream, trio.SSLStream):
                 with trio.move_on_after(self.config.ssl_handshake_timeout) as patience:
                     await stream.do_handshake()

@@ -20,6 +20,11 @@ class ServerLimits:
 
     keep_alive: float = 75.0
     """An idle connection, or one whose request head is not complete, is closed after this."""
+    tcp_probes: float = 15.0
+    """Between TCP's own probes of a connection on which nothing happens.
+
+    A client that vanishes without a word, as a laptop does that falls asleep, would hold its model for ever.
+    """
     keep_alive_requests: int = 1_000_000
     """Requests on one connection. A benchmark or an agent must not be cut off every thousand requests."""
     head_size: int = 1 * MIB

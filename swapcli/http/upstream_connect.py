@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import socket
 import ssl
-from math import inf
 
 import h11
 import trio
@@ -12,6 +10,7 @@ import trio
 from swapcore import Endpoint
 
 from .forward_proxy import Proxy
+from .tcp_keepalive import keep_alive
 from .upstream_request import UpstreamTimeouts, authority
 
 _LOCALHOST = ("127.0.0.1", "::1")
@@ -33,7 +32,7 @@ async def open_connection(
     next_hop = endpoint if proxy is None else proxy.endpoint
     stream = await _open_tcp_stream(next_hop.host, next_hop.port)
     try:
-        _keep_alive(stream.socket, timeouts.keepalive)
+        keep_alive(stream.socket, timeouts.keepalive)
         if tls is None:
             return stream, stream.socket
         if proxy is not None:
@@ -45,16 +44,6 @@ async def open_connection(
         stream.socket.close()
         raise
     return secured, stream.socket
-
-
-def _keep_alive(sock: trio.socket.SocketType, seconds: float) -> None:
-    """Let TCP find out that the other machine has gone, as it does for Go's dialer."""
-    if seconds == inf:
-        return
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name in ("TCP_KEEPIDLE", "TCP_KEEPALIVE", "TCP_KEEPINTVL"):  # macOS has the second for the first
-        if (option := getattr(socket, name, None)) is not None:
-            sock.setsockopt(socket.IPPROTO_TCP, option, max(1, int(seconds)))
 
 
 async def _tunnel(stream: trio.SocketStream, endpoint: Endpoint, proxy: Proxy) -> None:

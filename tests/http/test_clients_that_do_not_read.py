@@ -1,11 +1,13 @@
-"""A client that does not read its answer holds up nobody who has had enough of it."""
+"""A client that does not read its answer, or is not there any more, holds up nobody for ever."""
 
 from __future__ import annotations
 
 import fcntl
+import os
 import socket
 import struct
 import termios
+from pathlib import Path
 
 import pytest
 import trio
@@ -49,3 +51,25 @@ async def test_its_request_ends_all_the_same(how: str) -> None:
         with trio.fail_after(PATIENCE):
             while served.fleet.held:  # noqa: ASYNC110 - no event tells
                 await trio.sleep(0.01)
+
+
+async def test_clients_are_probed_by_tcp() -> None:
+    """One that vanishes without a word is noticed, also when there is nothing to be sent to it."""
+    async with recorded(endlessly) as served:
+        client = await served.server.client()
+        await client.ask("GET", "/health")
+        ports = (served.server.port, client.stream.socket.getsockname()[1])
+        timers = _timers(ports)
+    assert len(timers) == 1
+    kind, _, ticks = timers[0].partition(":")
+    assert kind == "02", "the timer of its keep-alive"
+    assert int(ticks, 16) / os.sysconf("SC_CLK_TCK") <= 15
+
+
+def _timers(ports: tuple[int, int]) -> list[str]:
+    """Of the connection between these two ports, which kind of timer runs, and for how long; proc(5)."""
+    return [
+        fields[5]
+        for fields in map(str.split, Path("/proc/net/tcp").read_text().splitlines()[1:])
+        if tuple(int(address.partition(":")[2], 16) for address in fields[1:3]) == ports
+    ]
