@@ -97,7 +97,8 @@ class Pages:
 
     async def _ui_file(self, name: str) -> Response:
         accepted = request.headers.get("Accept-Encoding", "")
-        file = await trio.to_thread.run_sync(self.ui_files.read, name, accepted)
+        # A file system, or a process, that does not answer is no reason to wait when the server stops.
+        file = await trio.to_thread.run_sync(self.ui_files.read, name, accepted, abandon_on_cancel=True)
         if file is None:
             response = _text("404 page not found\n", 404)
             response.headers["X-Content-Type-Options"] = "nosniff"
@@ -157,7 +158,7 @@ class Pages:
     async def fleet_report(self) -> Response:
         specs = self.fleet.specs
         commands = {model: spec.command for model, spec in specs.items()}
-        memory = await trio.to_thread.run_sync(resident_memory, commands, os.getpid())
+        memory = await trio.to_thread.run_sync(resident_memory, commands, os.getpid(), abandon_on_cancel=True)
         changed_at = {model: at for model in specs if (at := self.history.changed_at(model)) is not None}
         models = self.fleet.statistics().models
         moment = Moment(trio.current_time(), models, changed_at, memory, self.history.swaps)
