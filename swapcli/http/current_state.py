@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import attrs
 
 from swapcli.config import Configuration
 from swapcli.logs import Source
-from swapcore import Event, ModelId, ProcState, StateChanged, UnknownModel
+from swapcore import Event, StateChanged
 
 from .event_hub import EventHub
 from .event_messages import InflightSnapshot, LogData, Message, ModelStatus, ProfileChanged, UiConfig
-from .fleet import Fleet
+from .fleet import Fleet, state_of
 from .model_status import model_status
 
 
@@ -67,13 +68,7 @@ class CurrentState:
             self.hub.publish(self._status())
 
     def _status(self) -> ModelStatus:
-        return ModelStatus(model_status(self._config, self._state_of))
-
-    def _state_of(self, model: ModelId) -> ProcState:
-        try:
-            return self._fleet.state_of(model)
-        except UnknownModel:  # the supervisor knows of another configuration already
-            return ProcState.STOPPED
+        return ModelStatus(model_status(self._config, partial(state_of, self._fleet)))
 
     def _ui(self) -> UiConfig:
         return UiConfig(self._config.ui.activity.session_id)

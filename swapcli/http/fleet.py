@@ -7,7 +7,16 @@ from contextlib import AbstractAsyncContextManager
 from math import inf
 from typing import Protocol
 
-from swapcore import Endpoint, ModelId, ModelLog, ModelSpec, ProcState, Statistics, Waiting
+from swapcore import (
+    Endpoint,
+    ModelId,
+    ModelLog,
+    ModelSpec,
+    ProcState,
+    Statistics,
+    UnknownModel,
+    Waiting,
+)
 
 
 class Fleet(Protocol):
@@ -42,3 +51,14 @@ class Fleet(Protocol):
 
     @property
     def specs(self) -> Mapping[ModelId, ModelSpec]: ...
+
+
+def state_of(fleet: Fleet, model: ModelId) -> ProcState:
+    """Return the state of a model that is configured where this is asked; the fleet may not know of it.
+
+    While a configuration is being replaced, and for a request that began before that, the two differ.
+    """
+    try:
+        return fleet.state_of(model)
+    except UnknownModel:
+        return ProcState.STOPPED

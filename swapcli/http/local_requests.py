@@ -26,7 +26,7 @@ from .error_answers import (
     upstream_died,
     upstream_too_slow,
 )
-from .fleet import Fleet
+from .fleet import Fleet, state_of
 from .http1_upstream import UpstreamBroken, UpstreamGone, UpstreamStopped, UpstreamTooSlow
 from .relay import UpstreamDeclined, relay
 from .upstream_pool import UpstreamPool
@@ -69,7 +69,7 @@ class LocalRequests:
         if self._ignores(model, call):
             if call.recording is not None:
                 call.recording.unlist()
-            if self._fleet.state_of(model) is not ProcState.READY:
+            if state_of(self._fleet, model) is not ProcState.READY:
                 return not_loaded(model, "ignored websocket requests cannot start it")
         request = UpstreamRequest(
             method=exchange.method,

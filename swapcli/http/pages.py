@@ -8,6 +8,7 @@ import re
 import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -37,7 +38,7 @@ from .error_answers import (
     invalid_configuration,
     of_failure,
 )
-from .fleet import Fleet
+from .fleet import Fleet, state_of
 from .fleet_history import FleetHistory
 from .fleet_report import Moment, fleet_report
 from .json_text import to_json, to_json_line
@@ -69,14 +70,16 @@ class Pages:
     ui_files: UiFiles
 
     async def models(self) -> Response:
-        records = model_records(self.config, self.fleet.state_of, int(time.time()), self.profile.name)
+        records = model_records(
+            self.config, partial(state_of, self.fleet), int(time.time()), self.profile.name
+        )
         response = _json(records)
         if origin := request.headers.get("Origin"):  # web pages of any origin may show the list
             response.headers["Access-Control-Allow-Origin"] = origin
         return response
 
     async def running(self) -> Response:
-        return _json(running_models(self.config, self.fleet.state_of))
+        return _json(running_models(self.config, partial(state_of, self.fleet)))
 
     async def root(self) -> Response:
         return Response(

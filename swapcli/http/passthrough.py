@@ -21,7 +21,7 @@ from .caller_wishes import CallerWishes
 from .destinations import Destinations, Local, Remote, Target
 from .error_answers import BODY_TOO_SLOW, CANCELLED, MODEL_NOT_FOUND, ErrorAnswer, not_loaded
 from .exchange import Exchange
-from .fleet import Fleet
+from .fleet import Fleet, state_of
 from .following import follow, is_followed
 from .local_requests import LocalRequests
 from .model_name import AT_ONCE, Carrier, carrier_of, identify
@@ -107,7 +107,7 @@ class Passthrough:
                 return await self._pass_on(exchange, split.left, target, body_limit, is_listed=True)
 
     def _ignores(self, model: ModelId, path: str) -> bool:
-        is_ready = self._fleet.state_of(model) is ProcState.READY
+        is_ready = state_of(self._fleet, model) is ProcState.READY
         return not is_ready and self._config.upstream.ignores(unquote(path))
 
     async def _comfyui(
@@ -118,7 +118,7 @@ class Passthrough:
             return Redirect(location, 301 if exchange.method in ("GET", "HEAD") else 308)
         if _COMFYUI not in self._config.models:
             return ErrorAnswer(404, f"local model {_COMFYUI} not found")
-        if found.raw_rest and self._fleet.state_of(_COMFYUI) is not ProcState.READY:
+        if found.raw_rest and state_of(self._fleet, _COMFYUI) is not ProcState.READY:
             return not_loaded(_COMFYUI, "only /comfyui/ can start it")
         target = Target(_COMFYUI, Local(_COMFYUI))
         return await self._pass_on(exchange, "/" + found.raw_rest, target, body_limit, is_listed=False)

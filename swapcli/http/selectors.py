@@ -8,7 +8,7 @@ from functools import partial
 import attrs
 
 from swapcli.config import Configuration, Selector
-from swapcore import ProcState
+from swapcore import ProcState, UnknownModel
 
 from .bookings import Bookings
 from .destinations import Destinations, Local, Remote, Target
@@ -74,8 +74,12 @@ class Selectors:
             case Remote():
                 return Candidate(target, Readiness.READY if load else Readiness.COLD, load)
             case Local(id):
-                load += self._fleet.callers(id)
-                readiness, model = _OF_STATE[self._fleet.state_of(id)], self._config.models[id]
+                try:
+                    load += self._fleet.callers(id)
+                    readiness = _OF_STATE[self._fleet.state_of(id)]
+                except UnknownModel:  # the request began before the configuration was replaced
+                    return Candidate(target, Readiness.UNAVAILABLE, load)
+                model = self._config.models[id]
                 if readiness is Readiness.COLD and load:
                     readiness = Readiness.STARTING  # as soon as the supervisor has looked at its mail
                 at_once = model.parallel_limit
