@@ -5,7 +5,6 @@ from __future__ import annotations
 from math import inf
 
 import attrs
-import trio
 from hypercorn.typing import ASGISendCallable
 
 from swapcli.activity.recorder import Recording
@@ -25,8 +24,6 @@ class Call:
     headers: list[tuple[bytes, bytes]]
     recording: Recording | None
     """None: it is on nobody's list."""
-    nursery: trio.Nursery
-    """For what runs beside; it ends with the request."""
     priority: int = 0
     give_up_at: float = inf
     """Until when it waits for a model, on trio's clock."""

@@ -29,12 +29,15 @@ from hypercorn.protocol.h11 import (
     H11Protocol,
     H11WSConnection,
 )
+from hypercorn.typing import H11SendableEvent
 from hypercorn.utils import filter_pseudo_headers
 from priority.priority import DuplicateStreamError
 
 from .client_streams import BodyRead, ClientStream, UpgradeStream, WindowedStream, asks_for_websocket
 
 _HEAD_END = re.compile(rb"\n\r?\n")
+_COPIED = 64 * 1024
+"""Bytes of a body that cost less to copy than a system call does."""
 _NOT_PLAIN = re.compile(rb"(?<!\r)\n|\r(?!\n)|\0|\n[ \t]")
 
 
@@ -128,6 +131,7 @@ class Http1Protocol(H11Protocol):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self.connection._receive_buffer = _StrictBuffer()  # type: ignore[union-attr]
+        self._held = b""
 
     async def handle(self, event: Event) -> None:
         if not isinstance(event, Closed):
@@ -171,6 +175,24 @@ class Http1Protocol(H11Protocol):
         )
         self.keep_alive_requests += 1
         await self.context.mark_request()
+
+    async def _send_h11_event(self, event: H11SendableEvent) -> None:
+        """Send; but a head that a body follows goes out with that: one system call and one packet less."""
+        try:
+            data = self.connection.send(event) or b""
+        except h11.LocalProtocolError:
+            if self.connection.their_state != h11.ERROR:
+                raise
+            return
+        if isinstance(event, h11.Response) and getattr(self.stream, "body_follows", False):
+            self._held = data
+            return
+        held, self._held = self._held, b""
+        if held and len(data) <= _COPIED:
+            data = held + data
+        elif held:
+            await self.send(RawData(data=held))
+        await self.send(RawData(data=data))
 
     async def _send_error_response(self, status_code: int) -> None:
         """Say what is wrong with a request that no application will see; the connection is closed then."""

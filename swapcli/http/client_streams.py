@@ -13,15 +13,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any, NotRequired, cast
 
+import attrs
 import trio
 from hypercorn.protocol.events import Body, Data, EndBody, Event, Request, Response, StreamClosed
 from hypercorn.protocol.http_stream import HTTPStream
-from hypercorn.typing import ASGIReceiveEvent, ASGISendEvent, ConnectionState
+from hypercorn.typing import ASGIReceiveEvent, ASGISendEvent, ConnectionState, HTTPResponseStartEvent
 
 _UPGRADE = "swapcli.upgrade"
-_GONE = "swapcli.gone"
+_PRESENCE = "swapcli.presence"
 
 
 def asks_for_websocket(headers: Iterable[tuple[bytes, bytes]]) -> bool:
@@ -46,36 +47,69 @@ def may_upgrade(state: Mapping[str, object]) -> bool:
     return _UPGRADE in state
 
 
-def gone_event(state: Mapping[str, object]) -> trio.Event:
-    """Return what is set once the client has left, or has its answer; of the scope's ``state``.
+class AnswerStart(HTTPResponseStartEvent):
+    """``http.response.start``, with a word about what comes after it."""
 
-    Unlike ``http.disconnect``, it does not wait for somebody to read what came before.
+    body_follows: NotRequired[bool]
+    """Some of the body, or its end, is sent next, without a wait: the head may go out together with it."""
+
+
+@attrs.define(eq=False)
+class Presence:
+    """Of a client that waits for its answer.
+
+    Its end cancels scopes instead of waking a task: every request would have to start one for it. And unlike
+    ``http.disconnect``, it does not wait for somebody to read what came before.
     """
-    event = state[_GONE]
-    assert isinstance(event, trio.Event)
-    return event
+
+    _is_over: bool = attrs.field(default=False, init=False)
+    _scopes: list[trio.CancelScope] = attrs.field(factory=list[trio.CancelScope], init=False)
+
+    def bound(self, scope: trio.CancelScope) -> None:
+        """Cancel ``scope`` once the client has left, or has all of its answer."""
+        if self._is_over:
+            scope.cancel()
+        else:
+            self._scopes.append(scope)
+
+    def end(self) -> None:
+        """It has left, or is content. The second time changes nothing."""
+        self._is_over = True
+        while self._scopes:
+            self._scopes.pop().cancel()
+
+
+def presence_of(state: Mapping[str, object]) -> Presence:
+    """Return that of the client whose request has this scope's ``state``."""
+    presence = state[_PRESENCE]
+    assert isinstance(presence, Presence)
+    return presence
 
 
 class ClientStream(HTTPStream):
     """One request and its answer, between the task of the connection and that of the application."""
 
-    _gone: trio.Event
+    body_follows = False
+    """Of the answer that was begun; see `AnswerStart`."""
+    _presence: Presence
 
     async def handle(self, event: Event) -> None:
         if isinstance(event, StreamClosed):
             self.closed = True
-            self._gone.set()
+            self._presence.end()
             self._messages.close()  # `guarded_app` makes a disconnect of it, as often as it is asked for
             return
         if isinstance(event, Request):
-            self._gone = trio.Event()
-            event = replace(event, state=ConnectionState({**event.state, _GONE: self._gone}))
+            self._presence = Presence()
+            event = replace(event, state=ConnectionState({**event.state, _PRESENCE: self._presence}))
         with suppress(trio.ClosedResourceError):  # nobody reads it any more
             await super().handle(event)
 
     async def app_send(self, message: ASGISendEvent | None) -> None:
         if message is None:
             self._messages.close()
+        elif message["type"] == "http.response.start":
+            self.body_follows = cast("AnswerStart", message).get("body_follows", False)
         await super().app_send(message)
 
     @property

@@ -19,7 +19,7 @@ from hypercorn.typing import (
     HTTPScope,
 )
 
-from .client_streams import gone_event, may_upgrade
+from .client_streams import AnswerStart, may_upgrade, presence_of
 from .request_body import BodyStalled, StreamedBody, WebsocketBytes
 
 Headers: TypeAlias = Iterable[tuple[bytes, bytes]]
@@ -180,9 +180,9 @@ class Exchange:
         self._replayed = True
         return {"type": "http.request", "body": self.body, "more_body": False}
 
-    async def wait_client_gone(self) -> None:
-        """Block until the client has gone, or the answer is complete."""
-        await gone_event(self.scope["state"]).wait()
+    def bound(self, scope: trio.CancelScope) -> None:
+        """Cancel ``scope`` once the client has gone, or has all of its answer."""
+        presence_of(self.scope["state"]).bound(scope)
 
     @property
     def has_long_body(self) -> bool:
@@ -255,17 +255,17 @@ class Exchange:
         """
         length = [] if status == 204 else [(b"Content-Length", b"%d" % len(body))]
         hang_up = self._body_refused or not await self._swallow_body(_SWALLOWED, _SWALLOW_SECONDS)
-        await self.send(
-            {
-                "type": "http.response.start",
-                "status": status,
-                "headers": [
-                    *headers,
-                    *length,
-                    *([(b"Connection", b"close")] if hang_up and self.scope["http_version"] != "2" else []),
-                ],
-            }
-        )
+        start: AnswerStart = {
+            "type": "http.response.start",
+            "status": status,
+            "headers": [
+                *headers,
+                *length,
+                *([(b"Connection", b"close")] if hang_up and self.scope["http_version"] != "2" else []),
+            ],
+            "body_follows": True,
+        }
+        await self.send(start)
         if hang_up:
             await self.send({"type": "http.response.body", "body": body, "more_body": True})
             await self._swallow_body(inf, _LINGER_SECONDS)

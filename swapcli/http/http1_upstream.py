@@ -17,6 +17,14 @@ _SMALL_BODY = 64 * 1024
 _MAX_HEAD = 1024 * 1024
 
 
+def is_sent_beside(body: RequestBody) -> bool:
+    """Whether the answer to a request with this body is read while the body is still being sent.
+
+    An upstream may answer before it has read all. What fits the buffers of a socket need not wait for that.
+    """
+    return not isinstance(body, tuple) or sum(map(len, body)) > _SMALL_BODY
+
+
 class UpstreamGone(Exception):
     """The upstream hung up, or could not be reached, before any byte of its response arrived."""
 
@@ -160,15 +168,15 @@ class UpstreamConnection:
         *,
         head_only: bool,
         patience: float,
-        nursery: trio.Nursery,
+        nursery: trio.Nursery | None,
     ) -> ResponseHead:
         """Send a request and return the final response's head; interim responses are skipped.
 
         Args:
-          body: one that is long is sent in ``nursery``; a `WebsocketBytes` begins when the answer is 101.
+          body: a `WebsocketBytes` begins when the answer is 101.
           head_only: the response has no body, whatever its headers say.
           patience: seconds from the end of the request to the response's head.
-          nursery: for the sending beside the reading, because an upstream may answer before it has read all.
+          nursery: for a body that `is_sent_beside`; no other needs one.
         Raises:
           UpstreamGone, UpstreamBroken, UpstreamStopped, UpstreamTooSlow: see there.
         """
@@ -176,13 +184,14 @@ class UpstreamConnection:
         self._response = response
         scope = trio.CancelScope()
         match body:
-            case tuple() if sum(map(len, body)) <= _SMALL_BODY:
+            case tuple() if nursery is None:
                 await self._send(b"".join((head, *body)))
                 scope.deadline = trio.current_time() + patience
             case WebsocketBytes():
                 await self._send(head)
                 scope.deadline = trio.current_time() + patience
             case _:
+                assert nursery is not None
                 self._uploading = True
                 nursery.start_soon(self._upload, head, body, scope, patience)
         with scope:
@@ -190,6 +199,7 @@ class UpstreamConnection:
         if scope.cancelled_caught:
             raise UpstreamTooSlow(f"no answer within {patience:g} s")
         if response.is_raw:
+            assert nursery is not None
             nursery.start_soon(self._upload, b"", body, scope, inf)
         return ResponseHead(response.status, response.headers)
 

@@ -157,15 +157,15 @@ async def _endless(
     async def write(data: bytes) -> None:
         await exchange.send({"type": "http.response.body", "body": data, "more_body": True})
 
-    async def until(wait: Callable[[], Awaitable[None]], scope: trio.CancelScope) -> None:
-        await wait()
+    async def until_ending(scope: trio.CancelScope) -> None:
+        await ending.wait()
         scope.cancel()
 
     await exchange.send({"type": "http.response.start", "status": 200, "headers": headers})
     await write(opening)  # Hypercorn keeps the headers back until then, even if there is nothing more
     if exchange.method != "HEAD":
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(until, ending.wait, nursery.cancel_scope)
-            nursery.start_soon(until, exchange.wait_client_gone, nursery.cancel_scope)
+            exchange.bound(nursery.cancel_scope)
+            nursery.start_soon(until_ending, nursery.cancel_scope)
             await follow(write)
     await exchange.send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -7,7 +7,8 @@ left to say is said at once, and the answer follows in the same stream.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import asynccontextmanager
 
 import attrs
 import trio
@@ -56,8 +57,7 @@ class LoadingStream:
     """
 
     _exchange: Exchange
-    _nursery: trio.Nursery
-    """Ends with the request."""
+    _nursery: trio.Nursery | None = attrs.field(default=None, init=False)
     _wait: _Wait | None = attrs.field(default=None, init=False)
     _is_sending: bool = attrs.field(default=False, init=False)
     _status: int = attrs.field(default=0, init=False)
@@ -73,8 +73,19 @@ class LoadingStream:
         """The model's own answer has begun."""
         return self._status != 0 if self.has_begun else self._exchange.is_answered
 
+    @asynccontextmanager
+    async def told_beside(self) -> AsyncGenerator[None]:
+        """Tell of waits during the block, and of none after it."""
+        async with trio.open_nursery() as self._nursery:
+            yield
+            self._nursery.cancel_scope.cancel()
+
     def begin(self, model: ModelId, place: Waiting) -> None:
-        """The request is in line for ``model``. Never blocks; for ``on_wait`` of a lease."""
+        """The request is in line for ``model``. Never blocks; for ``on_wait`` of a lease.
+
+        Only within `told_beside`.
+        """
+        assert self._nursery is not None
         if place.state is not ProcState.READY:
             self._wait = _Wait(LoadingWords(model), place, self._wait)
             self._nursery.start_soon(self._tell, self._wait)

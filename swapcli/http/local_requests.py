@@ -105,7 +105,6 @@ class LocalRequests:
                         endpoint,
                         self._pool,
                         self._watched_send(model, call.send),
-                        nursery=call.nursery,
                         with_trailers=exchange.takes_trailers,
                         unwanted=sending.unwanted,
                     )

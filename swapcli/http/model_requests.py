@@ -98,34 +98,37 @@ class ModelRequests:
         if not name:
             return NO_MODEL_NAMED
         asking = Asking(exchange.method, query, content_type, exchange.body, asked.model)
+        scope = trio.CancelScope()
+        recording = follow(
+            exchange,
+            self._recorder,
+            model=name,
+            asked_path=route.pattern,
+            path=route.upstream_path,
+            scope=scope,
+        )
+        headers, loading = self._wishes.passed_on(exchange), None
+        if recording.is_metered:
+            headers = readable_only(headers)
+        if self._may_show_loading(route, asked):
+            headers, loading = uncompressed(headers), LoadingStream(exchange)
+        call = Call(
+            exchange,
+            route.upstream_path.encode(),
+            headers,
+            recording,
+            wishes.priority,
+            trio.current_time() + wishes.deadline,
+            loading,
+        )
         error: ErrorAnswer | None = None
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_cancel_when_client_gone, exchange, nursery.cancel_scope)
-            recording = follow(
-                exchange,
-                self._recorder,
-                model=name,
-                asked_path=route.pattern,
-                path=route.upstream_path,
-                scope=nursery.cancel_scope,
-            )
-            headers, loading = self._wishes.passed_on(exchange), None
-            if recording.is_metered:
-                headers = readable_only(headers)
-            if self._may_show_loading(route, asked):
-                headers, loading = uncompressed(headers), LoadingStream(exchange, nursery)
-            call = Call(
-                exchange,
-                route.upstream_path.encode(),
-                headers,
-                recording,
-                nursery,
-                wishes.priority,
-                trio.current_time() + wishes.deadline,
-                loading,
-            )
-            error = await self._answer_as(name, call, asking)
-            nursery.cancel_scope.cancel()
+        with scope:
+            exchange.bound(scope)
+            if loading is None:
+                error = await self._answer_as(name, call, asking)
+            else:
+                async with loading.told_beside():
+                    error = await self._answer_as(name, call, asking)
         if recording.request.was_cancelled and not call.is_answered:
             error = CANCELLED
         if error is not None and call.loading is not None:
@@ -189,8 +192,3 @@ class ModelRequests:
 async def _beside(work: Callable[[], _T]) -> _T:
     """Do what takes long beside the event loop, which must not stand still. Cancellation: that goes on."""
     return await trio.to_thread.run_sync(work, abandon_on_cancel=True)
-
-
-async def _cancel_when_client_gone(exchange: Exchange, scope: trio.CancelScope) -> None:
-    await exchange.wait_client_gone()
-    scope.cancel()

@@ -133,9 +133,9 @@ class Passthrough:
         followed = is_listed and is_followed(exchange.method, path)
         sending = await self._sending(exchange, target, body_limit, whole=followed)
         error: ErrorAnswer | None = None
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_cancel_when_client_gone, exchange, nursery.cancel_scope)
-            recording = None
+        recording = None
+        with trio.CancelScope() as scope:
+            exchange.bound(scope)
             if followed:
                 recording = follow(
                     exchange,
@@ -143,7 +143,7 @@ class Passthrough:
                     model=target.name,
                     asked_path=path,
                     path=path,
-                    scope=nursery.cancel_scope,
+                    scope=scope,
                 )
             headers = self._wishes.passed_on(exchange)
             if recording is not None and recording.is_metered:
@@ -153,7 +153,6 @@ class Passthrough:
                 path.encode("latin-1"),
                 headers,
                 recording,
-                nursery,
                 wishes.priority,
                 trio.current_time() + wishes.deadline,
             )
@@ -165,7 +164,6 @@ class Passthrough:
                     case Remote() as remote:
                         call.goes_to(target.name, sending)
                         error = await self._peers.serve(call, remote, sending)
-            nursery.cancel_scope.cancel()
         if recording is not None and recording.request.was_cancelled and not exchange.is_answered:
             return CANCELLED
         if isinstance(sending.body, StreamedBody) and sending.body.stalled and not exchange.is_answered:
@@ -196,8 +194,3 @@ def _renamed(exchange: Exchange, body: bytes, name: str, model: str) -> tuple[by
     if carrier is Carrier.JSON:
         return query, _NO_FILTER.apply(body, name, model)
     return renamed(carrier, model, query=query, content_type=content_type, body=body)
-
-
-async def _cancel_when_client_gone(exchange: Exchange, scope: trio.CancelScope) -> None:
-    await exchange.wait_client_gone()
-    scope.cancel()

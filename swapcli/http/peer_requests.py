@@ -62,7 +62,6 @@ class PeerRequests:
                 endpoint,
                 self._pool,
                 call.send,
-                nursery=call.nursery,
                 with_trailers=exchange.takes_trailers,
                 unwanted=sending.unwanted,
             )

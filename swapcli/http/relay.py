@@ -7,14 +7,17 @@ nothing is held back, and nothing is read ahead of the client: while ``send`` bl
 from __future__ import annotations
 
 from collections.abc import Container
+from functools import partial
 
 import attrs
+import outcome
 import trio
-from hypercorn.typing import ASGISendCallable, HTTPResponseStartEvent
+from hypercorn.typing import ASGISendCallable
 
 from swapcore import Endpoint
 
-from .http1_upstream import ResponseHead, UpstreamConnection, UpstreamGone
+from .client_streams import AnswerStart
+from .http1_upstream import ResponseHead, UpstreamConnection, UpstreamGone, is_sent_beside
 from .upstream_pool import UpstreamPool
 from .upstream_request import UpstreamRequest, response_headers
 
@@ -35,7 +38,7 @@ class Ending:
     at once, and the model's limits do not count it twice. And a slow reader of the end holds up nobody.
     """
 
-    start: HTTPResponseStartEvent | None
+    start: AnswerStart | None
     body: bytes
     trailers: list[tuple[bytes, bytes]] | None
 
@@ -54,7 +57,6 @@ async def relay(
     pool: UpstreamPool,
     send: ASGISendCallable,
     *,
-    nursery: trio.Nursery,
     with_trailers: bool = False,
     unwanted: Container[int] = (),
 ) -> Ending:
@@ -64,7 +66,6 @@ async def relay(
     nothing of a response had arrived.
 
     Args:
-      nursery: for what runs beside, the sending of a large body. It is over when this returns.
       with_trailers: the client can take trailers (``http.response.trailers``).
       unwanted: statuses that are not passed on.
     Raises:
@@ -76,6 +77,24 @@ async def relay(
         left unfinished then.
     Cancellation: closes the connection to the upstream at once, which makes it stop working on the request.
     """
+    carry = partial(_carry, request, endpoint, pool, send, with_trailers, unwanted)
+    if not is_sent_beside(request.body):
+        return await carry(None)
+    async with trio.open_nursery() as nursery:
+        ending = await outcome.acapture(carry, nursery)  # errors are the caller's: no group of a nursery's
+        nursery.cancel_scope.cancel()
+    return ending.unwrap()
+
+
+async def _carry(
+    request: UpstreamRequest,
+    endpoint: Endpoint,
+    pool: UpstreamPool,
+    send: ASGISendCallable,
+    with_trailers: bool,
+    unwanted: Container[int],
+    nursery: trio.Nursery | None,
+) -> Ending:
     head = request.head_for(endpoint, pool.proxies.proxy_for(endpoint))
     fresh = False
     while True:
@@ -104,15 +123,16 @@ async def relay(
 async def _pass_on(
     response: ResponseHead, connection: UpstreamConnection, send: ASGISendCallable, with_trailers: bool
 ) -> Ending:
-    start: HTTPResponseStartEvent = {
+    start: AnswerStart = {
         "type": "http.response.start",
         "status": response.status,
         "headers": response_headers(response.headers, response.status),
+        "body_follows": connection.has_data,
     }
     if with_trailers := with_trailers and any(name.lower() == b"trailer" for name, _ in response.headers):
         start["trailers"] = True
-    unsent: HTTPResponseStartEvent | None = start
-    if not connection.has_data:  # do not let the client wait for the headers
+    unsent: AnswerStart | None = start
+    if not start["body_follows"]:  # do not let the client wait for the headers
         await send(start)
         unsent = None
     while True:

@@ -34,14 +34,14 @@ async def told(wait_for: float, clock: MockClock) -> list[tuple[float, list[str]
 
     scope: Any = {"type": "http", "method": "POST", "headers": [], "state": {}, "http_version": "1.1"}
     servers = FakeServers(load_seconds={M: wait_for})
-    async with open_supervisor([ModelSpec(M)], launch=servers) as supervisor, trio.open_nursery() as nursery:
+    async with open_supervisor([ModelSpec(M)], launch=servers) as supervisor:
         started = trio.current_time()
-        stream = LoadingStream(Exchange(scope, receive, send, 1.0), nursery)
+        stream = LoadingStream(Exchange(scope, receive, send, 1.0))
 
         def waits(place: Waiting) -> None:
             stream.begin(M, place)
 
-        async with supervisor.lease(M, on_wait=waits):
+        async with stream.told_beside(), supervisor.lease(M, on_wait=waits):
             await stream.end(is_ready=True)
             assert trio.current_time() - started == pytest.approx(wait_for)
     return sent
