@@ -109,9 +109,11 @@ async def relay_server(upstream_port: int, *, recording: bool = True) -> None:
 
 
 async def _serve(app: ASGIFramework) -> None:
-    """Both applications are served in the same way: by our own server, with our own limits."""
+    """Both applications are served in the same way: by our own server, with its limits and settings."""
+    from swapcli._garbage import collect_less_often
     from swapcli.http import Drain, serve_http
 
+    collect_less_often()
     sock = socket.create_server(("127.0.0.1", 0), backlog=512)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setblocking(False)
