@@ -147,9 +147,9 @@ def test_an_8_mb_body_takes_milliseconds() -> None:
     body = json.dumps({"messages": [{"image": "A" * 8_000_000}], "model": "m", "stream": True}).encode()
     odd = body[:-1]
     for each, limit in ((body, 0.15), (odd, 0.3)):
-        started = time.perf_counter()
+        started = time.process_time()
         assert in_json(each) == Asked("m", True)
-        assert time.perf_counter() - started < limit
+        assert time.process_time() - started < limit
 
 
 JSON_VALUES = st.recursive(
