@@ -109,8 +109,8 @@ class Fifo:
     max_drain: float = attrs.field(
         default=0,
         metadata=yaml(
-            "Seconds that requests may still run once `maxWait` has expired, then they are cut; 0: any. They count "
-            "from when the model in the way is ready: a load is never cut. Ours."
+            "Seconds that requests may still run once `maxWait` has expired, then they are cut; 0: any. "
+            "They count from when the model in the way is ready: a load is never cut. Ours."
         ),
     )
 
