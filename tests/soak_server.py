@@ -46,7 +46,7 @@ MOST_THREADS = 60
 _SPARE = 2
 """Processes that are there before there is a model for them."""
 _REST_WITHIN = 30.0
-_END_WITHIN = 20.0
+_END_WITHIN = 10.0
 _DEED_WITHIN = 170.0
 
 
@@ -192,7 +192,7 @@ class Soak:
         return sorted(os.readlink(entry) for entry in folder.iterdir()) + connections
 
     async def _end(self) -> None:
-        """Interrupt it while somebody still listens and somebody gets an answer."""
+        """Interrupt it while somebody gets an answer, and somebody follows it and does not read."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(partial(self._caller.ask_stream, "stream at the end", STEADY, 40))
             async with self._caller.connected() as listener:

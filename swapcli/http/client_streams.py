@@ -10,7 +10,7 @@ What Hypercorn 0.18 gets wrong, and these do not:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, NotRequired, cast
@@ -23,6 +23,7 @@ from hypercorn.typing import ASGIReceiveEvent, ASGISendEvent, ConnectionState, H
 
 _UPGRADE = "swapcli.upgrade"
 _PRESENCE = "swapcli.presence"
+_CLOSE = "swapcli.close"
 
 
 def asks_for_websocket(headers: Iterable[tuple[bytes, bytes]]) -> bool:
@@ -84,6 +85,18 @@ def presence_of(state: Mapping[str, object]) -> Presence:
     presence = state[_PRESENCE]
     assert isinstance(presence, Presence)
     return presence
+
+
+def with_close(state: Mapping[str, object], close: Callable[[], None]) -> ConnectionState:
+    """Return a connection's state with what closes it; see `close_of`."""
+    return ConnectionState({**state, _CLOSE: close})
+
+
+def close_of(state: Mapping[str, object]) -> Callable[[], None]:
+    """Return what closes the request's connection at once, under every task that uses it."""
+    close = state[_CLOSE]
+    assert callable(close)
+    return close
 
 
 class ClientStream(HTTPStream):

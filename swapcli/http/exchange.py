@@ -19,7 +19,7 @@ from hypercorn.typing import (
     HTTPScope,
 )
 
-from .client_streams import AnswerStart, may_upgrade, presence_of
+from .client_streams import AnswerStart, close_of, may_upgrade, presence_of
 from .request_body import BodyStalled, StreamedBody, WebsocketBytes
 
 Headers: TypeAlias = Iterable[tuple[bytes, bytes]]
@@ -246,6 +246,14 @@ class Exchange:
         """Nothing more happens to this request."""
         if self.watcher is not None:
             self.watcher.ended()
+
+    def hang_up(self) -> None:
+        """Close the connection, also under a send that its client does not read.
+
+        Not that of HTTP/2: other answers on it may be read.
+        """
+        if self.scope["http_version"] != "2":
+            close_of(self.scope["state"])()
 
     async def reply(self, status: int, headers: Headers, body: bytes) -> None:
         """Send a whole answer with its length. A body of the request that nobody read is swallowed first.

@@ -27,10 +27,11 @@ from hypercorn.trio.lifespan import Lifespan
 from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import TrioSingleTask, WorkerContext
-from hypercorn.typing import ASGIFramework, ConnectionState, LifespanState
+from hypercorn.typing import ASGIFramework, LifespanState
 from hypercorn.utils import parse_socket_addr, wrap_app
 
 from .client_protocols import ClientProtocol
+from .client_streams import with_close
 from .error_answers import TOO_MANY_CONNECTIONS
 from .guarded_app import FINAL_SEND_BOUND, guarded
 from .server_limits import ServerLimits, hypercorn_config, server_log
@@ -181,7 +182,7 @@ class GuardedConnection(TCPServer):
                     self.config,
                     self.context,
                     task_group,
-                    ConnectionState(self.state),
+                    with_close(self.state, self.close_now),
                     isinstance(stream, trio.SSLStream),
                     client,
                     server,

@@ -25,6 +25,9 @@ from .fleet import Fleet
 
 _Write: TypeAlias = Callable[[bytes], Awaitable[None]]
 
+_LAST_WORDS = 1.0
+"""Seconds that a client has to take what was sent to it, once the server stops; it may be asleep."""
+
 _LOG_HEADERS = [
     (b"Content-Type", b"text/plain"),
     (b"X-Content-Type-Options", b"nosniff"),
@@ -161,11 +164,20 @@ async def _endless(
         await ending.wait()
         scope.cancel()
 
+    async def hang_up_on_who_does_not_read() -> None:
+        await ending.wait()
+        await trio.sleep(_LAST_WORDS)
+        exchange.hang_up()
+
     await exchange.send({"type": "http.response.start", "status": 200, "headers": headers})
-    await write(opening)  # Hypercorn keeps the headers back until then, even if there is nothing more
-    if exchange.method != "HEAD":
+    async with trio.open_nursery() as ended:
+        ended.start_soon(hang_up_on_who_does_not_read)
         async with trio.open_nursery() as nursery:
             exchange.bound(nursery.cancel_scope)
             nursery.start_soon(until_ending, nursery.cancel_scope)
-            await follow(write)
-    await exchange.send({"type": "http.response.body", "body": b"", "more_body": False})
+            await write(opening)  # Hypercorn keeps the headers back until then, even if there is nothing more
+            if exchange.method != "HEAD":
+                await follow(write)
+            nursery.cancel_scope.cancel()
+        await exchange.send({"type": "http.response.body", "body": b"", "more_body": False})
+        ended.cancel_scope.cancel()

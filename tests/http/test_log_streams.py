@@ -7,10 +7,12 @@ import re
 import pytest
 import trio
 import trio.lowlevel
-from http_wire import PATIENCE, Client, Rig, request, rig
+import trio.testing
+from http_wire import PATIENCE, Client, CutOff, Rig, request, rig
 
 from swapcli.config import Configuration, ModelConfig, PeerConfig, Selector
-from swapcore import ModelId
+from swapcli.http import live_answers
+from swapcore import ModelId, ModelLog
 
 
 def configuration() -> Configuration:
@@ -170,6 +172,27 @@ async def test_streams_end_when_the_server_stops() -> None:
         served.live.ending.set()
         for client in clients:
             await client.rest_of_body()  # to a clean end
+
+
+@pytest.mark.parametrize("history", [10_000_000, 0], ids=["at its beginning", "later"])
+async def test_a_follower_that_does_not_read_does_not_hold_up_the_end(
+    monkeypatch: pytest.MonkeyPatch, history: int
+) -> None:
+    monkeypatch.setattr(live_answers, "_LAST_WORDS", 0.2)
+    async with rig(config=configuration()) as served:
+        log = served.fleet.logs[ModelId("m")] = ModelLog(20_000_000)
+        log.write(b"x" * history)
+        client = await follow(served, "/logs/stream/m")
+        await client.head()
+        for _ in range(200):  # more than sockets hold
+            log.write(b"x" * 50_000)
+            await trio.testing.wait_all_tasks_blocked()
+        served.live.ending.set()
+        with trio.fail_after(PATIENCE):
+            while "1 followers" in repr(log):  # noqa: ASYNC110
+                await trio.sleep(0.005)
+        with pytest.raises(CutOff):
+            await client.rest_of_body()
 
 
 async def test_head_is_answered_without_a_stream() -> None:
