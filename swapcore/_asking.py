@@ -54,9 +54,16 @@ class PlannerQuestions:
             reason = f"evictions raised {repr_of(as_failure(raised))}"
         return self._blame(target, reason)
 
-    def would_evict(self, target: ModelId, waiting: ModelId, now: float) -> bool:
-        """Whether *target*, if it ran, would be in the way of *waiting*."""
-        view = self._fleet.view(now, target=waiting, beside=target)
+    def would_evict(
+        self,
+        target: ModelId,
+        waiting: ModelId,
+        now: float,
+        *,
+        without: AbstractSet[ModelId] = frozenset(),
+    ) -> bool:
+        """Whether *target*, if it ran, would be in the way of *waiting*; *without* these, which run now."""
+        view = self._fleet.view(now, target=waiting, beside=target, without=without)
         try:
             answer = self._planner.evictions(waiting, view)
         except BaseException as raised:

@@ -58,6 +58,7 @@ class Fleet:
         target: ModelId | None = None,
         promised: AbstractSet[ModelId] = frozenset(),
         beside: ModelId | None = None,
+        without: AbstractSet[ModelId] = frozenset(),
     ) -> FleetView:
         """Show the fleet to a planner.
 
@@ -65,9 +66,12 @@ class Fleet:
           target: whom the question is about; its own committed start does not count as running.
           promised: who has been chosen already.
           beside: pretend that this one runs, too.
+          without: pretend that these do not.
         """
         running = [*self.occupied]
         running += [m for m in self.swaps if m not in self.occupied and m != target]
+        if without:
+            running = [m for m in running if m not in without]
         if beside is not None and beside not in running:
             running.append(beside)
 

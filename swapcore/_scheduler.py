@@ -540,8 +540,22 @@ class Scheduler:
             if overdue:
                 held.append(target)
                 self._close(plan.evict, target)
+        elif self._takes_room_of_another(target, plan):
+            return  # once that one has it, the question is asked again
         elif not plan.evict or self._is_checked(slot, plan):
             self._commit(slot, plan)
+
+    def _takes_room_of_another(self, target: ModelId, plan: SwapPlan) -> bool:
+        """Whether it would come into the room that is being made for a model that excludes it.
+
+        A planner may let it load beside such a model. But two of its kind that take turns in doing so would
+        keep that one waiting for ever.
+        """
+        return any(
+            self._planner.would_evict(target, model, self._now, without=swap.leaving.union(plan.evict))
+            for model, swap in self.fleet.swaps.items()
+            if swap.leaving and model not in plan.evict
+        )
 
     def _survivor(self, model: ModelId) -> StillAlive | None:
         run = self.fleet.run_of(model)

@@ -199,6 +199,20 @@ def test_two_that_may_run_together_share_the_stop_of_what_is_in_both_their_ways(
     assert desk.news() == ["launch b", "launch c"]
 
 
+@pytest.mark.parametrize("is_ready", [True, False])
+def test_nothing_loads_into_the_room_that_is_made_for_another(is_ready: bool) -> None:
+    desk = Desk.of(Evicts({X: (A, B)}))  # one way only: a and b load beside x
+    if is_ready:
+        desk.have_ready(X)
+    desk.have_ready(A)
+    desk.ask(X)
+    assert desk.news() == ["stop a"]
+    desk.ask(B)
+    assert desk.news() == [], "else a and b could take turns, and x would wait for ever"
+    desk.gone(A)
+    assert desk.news() == ["grant x" if is_ready else "launch x", "launch b"]
+
+
 @pytest.mark.rule("L95")
 def test_two_that_have_nothing_to_do_with_each_other_load_at_the_same_time() -> None:
     desk = Desk.of(Evicts({C: [A], D: [B]}))

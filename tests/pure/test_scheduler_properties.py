@@ -37,6 +37,14 @@ class NeighboursPlanner(SwapPlanner):
         return SwapPlan(tuple(m for m in view.running if abs(ord(m) - ord(target)) == 1), "too near")
 
 
+class OneWayPlanner(SwapPlanner):
+    """The first model stops all others; these load beside it, and beside each other."""
+
+    def evictions(self, target: ModelId, view: FleetView) -> SwapPlan:
+        evict = tuple(m for m in view.running if m != target) if target == MODELS[0] else ()
+        return SwapPlan(evict, "it runs alone")
+
+
 @settings(deadline=None, max_examples=60)
 @given(
     seed=st.integers(0, 2**32),
@@ -127,7 +135,7 @@ def test_the_wait_for_a_hot_model_s_place_is_bounded(planner: SwapPlanner) -> No
 @settings(deadline=None, max_examples=150)
 @given(
     seed=st.integers(0, 2**32),
-    planner=st.sampled_from([ExclusivePlanner(), NeighboursPlanner(), LruPlanner(2)]),
+    planner=st.sampled_from([ExclusivePlanner(), NeighboursPlanner(), LruPlanner(2), OneWayPlanner()]),
     max_wait=st.sampled_from([0.5, 10.0, 60.0]),
     residency=st.sampled_from([0.0, 8.0]),
     times=st.sampled_from([(0.0, 0.0), (5.0, 1.0), (1.0, 6.0)]),
