@@ -78,6 +78,7 @@ class FleetFile:
                 f"# edit {self.number}",
                 "unloadTimeout: 3",
                 "captureBuffer: 1",
+                "logTimeFormat: rfc3339nano",
                 f"store: {{path: {self.store}}}",
                 "groups:",
                 f"  together: {{swap: false, exclusive: false, members: [{', '.join(together)}]}}",

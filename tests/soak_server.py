@@ -27,7 +27,7 @@ import trio
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from http_wire import request  # noqa: E402
+from http_wire import CutOff, request  # noqa: E402
 from served_models import Server, serving  # noqa: E402
 from soak_caller import Caller, Question  # noqa: E402
 from soak_customers import Customers  # noqa: E402
@@ -115,10 +115,13 @@ class Soak:
             while True:
                 await trio.sleep(self.random.expovariate(1 / self.load.pause))
                 (deed,) = self.random.choices(list(deeds), list(deeds.values()))
-                with trio.move_on_after(_DEED_WITHIN) as patience:
-                    await deed()
-                if patience.cancelled_caught:
-                    self.judge.fault(f"{deed.__name__} has no end")
+                try:
+                    with trio.fail_after(_DEED_WITHIN):
+                        await deed()
+                except (CutOff, OSError, ValueError, KeyError, trio.BrokenResourceError) as error:
+                    self.judge.fault(f"{deed.__name__}: {error!r}")
+                except trio.TooSlowError:
+                    self.judge.fault(f"{deed.__name__}: it took too long")
 
         async with trio.open_nursery() as nursery:
             for _ in range(self.load.members):
