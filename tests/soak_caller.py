@@ -69,9 +69,10 @@ class Caller:
 
     def body(self, model: str, **more: Any) -> bytes:
         content = "x" * self.random.randint(1, 2000)
-        return json.dumps(
-            {"model": model, **more, "messages": [{"role": "user", "content": content}]}
-        ).encode()
+        # So that every log is full, and grows no more, after a few minutes.
+        say = 10_000 if self.random.random() < 0.05 else 0
+        messages = [{"role": "user", "content": content}]
+        return json.dumps({"model": model, "say": say, **more, "messages": messages}).encode()
 
     async def answer(
         self, client: Client, method: str, path: str, *headers: str, body: bytes | None

@@ -8,6 +8,7 @@ children in the background, of which some ignore SIGTERM and leave its process g
 A JSON body may have these keys; websockets get back what they send:
 
 - ``stream``: so many events, with ``pause`` seconds between them;
+- ``say``: so many bytes of output;
 - ``hold``: think so many seconds before the answer;
 - ``fill``: so many bytes that are no JSON;
 - ``die``: at once, or after so many events;
@@ -69,7 +70,7 @@ class Conversation(socketserver.StreamRequestHandler):
             self.obey(body, json.loads(body) if is_json else {})
 
     def obey(self, body: bytes, asked: dict[str, Any]) -> None:
-        os.write(1, f"{NAME} got {len(body)} bytes\n".encode())
+        os.write(1, f"{NAME} got {len(body)} bytes\n".encode() + filling(NAME, asked.get("say", 0)))
         time.sleep(asked.get("hold", 0))
         match asked.get("hang"):
             case "stopped":
