@@ -62,6 +62,8 @@ class Destinations:
     _config: Configuration
     _of_models: Mapping[str, BodyFilter]
     _of_peers: Mapping[str, BodyFilter]
+    _targets: Mapping[str, Target]
+    """By each name that means something."""
 
     @classmethod
     def of(cls, config: Configuration) -> Destinations:
@@ -69,15 +71,12 @@ class Destinations:
             config,
             {id: BodyFilter.of(model.filters) for id, model in config.models.items()},
             {id: BodyFilter.of(peer.filters) for id, peer in config.peers.items()},
+            _targets(config),
         )
 
     def target(self, name: str) -> Target | None:
         """Who serves ``name``: a model of ours, by its id or an alias, else one of a peer; None: nobody."""
-        model = self._config.resolve(name)
-        if model is not None:
-            return Target(name, Local(ModelId(model)))
-        found = self._config.resolve_peer(name)
-        return Target(name, Remote(*found)) if found is not None else None
+        return self._targets.get(name)
 
     def takes_long(self, asking: Asking, target: Target) -> bool:
         """Whether `edited` has so much to do that an event loop must not wait for it."""
@@ -117,3 +116,9 @@ class Destinations:
                 return carrier, self._of_models[id], model
             case Remote(peer, model):
                 return carrier, self._of_peers[peer], model
+
+
+def _targets(config: Configuration) -> dict[str, Target]:
+    remote = {name: Target(name, Remote(*found)) for name, found in config.peer_models.items()}
+    ours = {**config.aliases, **{id: id for id in config.models}}
+    return {**remote, **{name: Target(name, Local(ModelId(id))) for name, id in ours.items()}}

@@ -30,7 +30,7 @@ from .fleet import Fleet, state_of
 from .http1_upstream import UpstreamBroken, UpstreamGone, UpstreamStopped, UpstreamTooSlow
 from .relay import UpstreamDeclined, relay
 from .upstream_pool import UpstreamPool
-from .upstream_request import BadRequestHead, UpstreamRequest, upstream_timeouts
+from .upstream_request import BadRequestHead, UpstreamRequest, UpstreamTimeouts, upstream_timeouts
 
 log = logging.getLogger("swapcli.http")
 
@@ -46,13 +46,15 @@ class LocalRequests:
     _fleet: Fleet
     _pool: UpstreamPool
     _models: Mapping[str, ModelConfig]
+    _timeouts: Mapping[str, UpstreamTimeouts]
     _priorities: Mapping[str, int]
     _has_keys: bool
 
     @classmethod
     def of(cls, config: Configuration, fleet: Fleet, pool: UpstreamPool) -> LocalRequests:
         priorities = config.routing.scheduler.settings.fifo.priority
-        return cls(fleet, pool, config.models, priorities, bool(config.api_keys))
+        timeouts = {id: upstream_timeouts(model.timeouts) for id, model in config.models.items()}
+        return cls(fleet, pool, config.models, timeouts, priorities, bool(config.api_keys))
 
     async def serve(
         self, call: Call, model: ModelId, sending: Sending, booking: Booking
@@ -78,7 +80,7 @@ class LocalRequests:
             headers=call.headers,
             body=exchange.websocket() if exchange.may_upgrade else sending.body,
             client_host=exchange.client_host,
-            timeouts=upstream_timeouts(config.timeouts),
+            timeouts=self._timeouts[model],
             # A key that opens this door is not for the process behind it.
             strip_credentials=self._has_keys and not config.pass_credentials,
         )
