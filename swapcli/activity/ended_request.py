@@ -66,6 +66,11 @@ class EndedRequest:
             return 0
         return self.meter.kept + (sum(map(len, self.exchanged.request_body)) if self.exchanged else 0)
 
+    @property
+    def unread(self) -> int:
+        """Bytes that `measure` still has to look at."""
+        return 0 if self._measured is not None else self.size + self.meter.unread
+
     def forget_capture(self) -> None:
         """Give up the capture, for want of memory; the figures stay."""
         self.exchanged = None

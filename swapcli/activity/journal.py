@@ -1,7 +1,7 @@
 """Where requests that have ended are written down, beside the answers that are under way.
 
 `Journal.add` only puts a request into a queue. What takes time, reading its figures, compressing its capture
-and the database, happens in a worker thread, for all that came within a moment at once.
+and a database on a disk, happens in a worker thread, for all that came within a moment at once.
 """
 
 from __future__ import annotations
@@ -32,6 +32,10 @@ RETRY_SECONDS = 1.0
 CLOSE_SECONDS = 2.0
 """For what is left at the end."""
 _BATCH = 1000
+_AT_ONCE = 64
+"""Requests that are written within a millisecond, if the database is in memory and they are short."""
+_SHORT = 64 * 1024
+"""Bytes of their bodies, all together."""
 MOST_WAITING = 10_000
 """Requests in the queue; while the disk fails, the oldest are forgotten beyond that."""
 MOST_WAITING_BYTES = 64 * 1024 * 1024
@@ -145,13 +149,19 @@ class Journal:
         while self._wanted_path != self._database.path:
             await self._change_file()
         while self._batch or self._queue:
-            while self._queue and len(self._batch) < _BATCH:
+            most = _BATCH if self._database.path else _AT_ONCE
+            while self._queue and len(self._batch) < most:
                 ended = self._queue.popleft()
                 self._queued_bytes -= ended.size
                 self._batch.append(ended)
             batch = self._batch
+            write = partial(_write, self._database, batch, self._keep)
             try:
-                await self._beside(partial(_write, self._database, batch, self._keep))
+                if self._is_quickly_written(batch):
+                    write()
+                    await trio.lowlevel.checkpoint()
+                else:
+                    await self._beside(write)
             except sqlite3.Error as error:
                 self._failures += 1
                 if not self._is_failing:
@@ -168,6 +178,14 @@ class Journal:
             self._is_failing, self._batch = False, []
             for ended in batch:
                 self._settle(ended)
+
+    def _is_quickly_written(self, batch: Sequence[EndedRequest]) -> bool:
+        """A thread would cost more: both then wait for their turns with the interpreter."""
+        return (
+            not self._database.path
+            and not self._one_at_a_time.borrowed_tokens  # by a reader that was called off, and goes on
+            and sum(ended.unread for ended in batch) <= _SHORT
+        )
 
     def _settle(self, ended: EndedRequest) -> None:
         capture = ended.measure().capture

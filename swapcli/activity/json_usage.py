@@ -57,6 +57,11 @@ class JsonUsage:
             self._walk.feed(bytes(self._kept))
             self._kept.clear()
 
+    @property
+    def unread(self) -> int:
+        """Bytes that `figures` has to look at."""
+        return len(self._kept)
+
     def figures(self) -> UsageFigures:
         """Return what was found; nothing, if the document is not valid JSON, or was cut off."""
         figures = UsageFigures()

@@ -98,6 +98,11 @@ class ResponseMeter:
         """Bytes of the body that are kept."""
         return len(self._body)
 
+    @property
+    def unread(self) -> int:
+        """Bytes, besides the kept ones, that `read` has to look at."""
+        return self._usage.unread if isinstance(self._usage, JsonUsage) else 0
+
     def drop_body(self) -> None:
         """Keep none of the body from now on."""
         self._limit = 0

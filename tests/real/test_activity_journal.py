@@ -8,9 +8,11 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -149,13 +151,34 @@ class FullDisk:
         monkeypatch.setattr(ActivityDatabase, "write", refuse)
 
 
+@pytest.mark.parametrize(
+    ("on_disk", "padding", "in_thread"), [(False, 0, False), (False, 100_000, True), (True, 0, True)]
+)
+async def test_a_thread_is_used_for_what_may_take_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, on_disk: bool, padding: int, in_thread: bool
+) -> None:
+    threads: list[bool] = []
+    write = ActivityDatabase.write
+
+    def watched(*arguments: Any) -> None:
+        threads.append(threading.current_thread() is not threading.main_thread())
+        write(*arguments)
+
+    monkeypatch.setattr(ActivityDatabase, "write", watched)
+    async with open_journal(open_database(str(tmp_path / "a.db") if on_disk else "")) as journal:
+        journal.add(ended(journal, padding=padding))
+        assert await ids(journal) == [1]
+    assert threads == [in_thread]
+
+
 async def test_a_full_disk_is_a_warning_and_a_counter(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(journal_module, "RETRY_SECONDS", 0.01)
     disk = FullDisk(monkeypatch)
     recorded = trio.Event()
-    async with open_journal(open_database(), on_recorded=lambda _: recorded.set()) as journal:
+    database = open_database(str(tmp_path / "a.db"))
+    async with open_journal(database, on_recorded=lambda _: recorded.set()) as journal:
         journal.add(ended(journal))
         with trio.fail_after(5):
             await disk.fourth_attempt.wait()
@@ -174,11 +197,11 @@ async def test_a_full_disk_is_a_warning_and_a_counter(
     ]
 
 
-async def test_what_waits_for_the_disk_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_waits_for_the_disk_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journal_module, "MOST_WAITING", 5)
     monkeypatch.setattr(journal_module, "MOST_WAITING_BYTES", 3000)
     disk = FullDisk(monkeypatch)
-    async with open_journal(open_database(), capture_bytes=100_000) as journal:
+    async with open_journal(open_database(str(tmp_path / "a.db")), capture_bytes=100_000) as journal:
         requests = [ended(journal, capture=True, padding=1000) for _ in range(9)]
         for request in requests:
             journal.add(request)

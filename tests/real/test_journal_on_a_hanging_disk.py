@@ -71,8 +71,8 @@ async def until_asked(disk: Disk) -> None:
 
 
 @pytest.mark.parametrize("with_a_reader", [False, True])
-async def test_the_end_does_not_wait_for_it(disk: Disk, with_a_reader: bool) -> None:
-    async with open_journal(open_database()) as journal:
+async def test_the_end_does_not_wait_for_it(tmp_path: Path, disk: Disk, with_a_reader: bool) -> None:
+    async with open_journal(open_database(str(tmp_path / "a.db"))) as journal:
         add(journal)
         async with trio.open_nursery() as readers:
             if with_a_reader:
@@ -83,8 +83,8 @@ async def test_the_end_does_not_wait_for_it(disk: Disk, with_a_reader: bool) -> 
     assert trio.current_time() - began < CLOSE_SECONDS + 1
 
 
-async def test_readers_who_lose_patience_cost_one_thread(disk: Disk) -> None:
-    async with open_journal(open_database()) as journal:
+async def test_readers_who_lose_patience_cost_one_thread(tmp_path: Path, disk: Disk) -> None:
+    async with open_journal(open_database(str(tmp_path / "a.db"))) as journal:
         add(journal)
         await until_asked(disk)
         limiter = trio.to_thread.current_default_thread_limiter()
