@@ -18,7 +18,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import attrs
-from load_servers import MEGABYTES_8, Model, request
+from load_servers import Model, request
+from model_server import MEGABYTES_8
 from served import Served, serving
 from table import Row
 

@@ -19,7 +19,8 @@ import time
 from pathlib import Path
 
 import attrs
-from load_servers import ANSWER, one_model, request, running
+from load_servers import one_model, request, running
+from model_server import ANSWER
 from served import serving
 from table import Row, percentile
 

@@ -25,20 +25,11 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import attrs
 from hypercorn.typing import ASGIFramework
+from model_server import ANSWER, BULK, EVENT, serve_model, wanted
 from served import free_port
-
-EVENT = (
-    b'data: {"id":"x","object":"text_completion","choices":[{"index":0,"text":" nonsense","logprobs":0}]}\n\n'
-)
-ANSWER = json.dumps({"id": "x", "choices": [{"text": "words " * 20}]}).encode()
-MEGABYTES_8 = 8 * 1024 * 1024
-BULK = b'{"data":[{"b64_json":"%b"}],"usage":{"total_tokens":7}}' % (b"QUJD" * (MEGABYTES_8 // 4))
-_LONG = 4096
-"""A body that is longer says nothing of what is wanted, and gets the answer."""
 
 
 def request(do: str, *, pause: float = 0.0, path: str = "/v1/completions") -> bytes:
@@ -48,39 +39,7 @@ def request(do: str, *, pause: float = 0.0, path: str = "/v1/completions") -> by
     return head.encode() + b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
 
 
-def _wanted(body: bytes) -> tuple[str, float]:
-    wanted: dict[str, Any] = json.loads(body) if body.startswith(b"{") and len(body) < _LONG else {}
-    return wanted.get("do", "answer"), wanted.get("pause", 0.0)
-
-
 # -- the servers ------------------------------------------------------------------
-
-
-async def upstream(port: int) -> None:
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while head := await reader.readuntil(b"\r\n\r\n"):
-                length = head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]
-                do, pause = _wanted(await reader.readexactly(int(length or 0)))
-                if do != "stream":
-                    body = BULK if do == "bulk" else ANSWER
-                    writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n")
-                    writer.write(b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
-                    continue
-                writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n")
-                writer.write(b"Transfer-Encoding: chunked\r\n\r\n")
-                chunk = b"%x\r\n%b\r\n" % (len(EVENT), EVENT)
-                while not writer.is_closing():
-                    writer.write(chunk)
-                    await (asyncio.sleep(pause) if pause else writer.drain())
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
-        finally:
-            writer.close()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", port, backlog=512)
-    print(server.sockets[0].getsockname()[1], flush=True)
-    await server.serve_forever()
 
 
 async def relay_server(upstream_port: int, *, recording: bool = True) -> None:
@@ -137,7 +96,7 @@ async def quart_server() -> None:
 
     @app.post("/v1/completions")
     async def completions() -> Response:
-        do, pause = _wanted(await request.body)
+        do, pause = wanted(await request.body)
         if do != "stream":
             return Response(BULK if do == "bulk" else ANSWER, content_type="application/json")
         return app.response_class(events(pause), content_type="text/event-stream")
@@ -236,7 +195,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0)
     options = parser.parse_args()
     if options.role == "upstream":
-        asyncio.run(upstream(options.port))
+        asyncio.run(serve_model(options.port))
         return
     import trio
 

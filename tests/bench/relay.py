@@ -8,8 +8,8 @@ from load_servers import running
 from relay_load import answers
 from table import Row
 
-ROUNDS = 3
-SECONDS = 3.0
+ROUNDS = 9
+SECONDS = 1.0
 
 
 def measure() -> list[Row]:

@@ -6,7 +6,8 @@ import asyncio
 import time
 
 import attrs
-from load_servers import ANSWER, Running, request
+from load_servers import Running, request
+from model_server import ANSWER
 
 _UNMEASURED = 0.5
 """Seconds at the beginning."""
