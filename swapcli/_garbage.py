@@ -16,3 +16,17 @@ def collect_less_often() -> None:
     Much of an import is objects that stay, too.
     """
     gc.set_threshold(_YOUNG, *gc.get_threshold()[1:])
+
+
+def keep_what_is_there() -> None:
+    """Never look at what exists now again: the program itself, which is most of what there is."""
+    gc.freeze()
+
+
+def collect_what_was_replaced() -> None:
+    """Look for cycles everywhere but in what is kept. Takes a few milliseconds.
+
+    An application of the web framework is one great cycle, and a reload leaves one behind. By itself the
+    collector would come to it after hours, and by then the memory around it is in pieces.
+    """
+    gc.collect()

@@ -16,6 +16,7 @@ import trio
 from swapcore import ModelId, Supervisor, SwapPlanner, open_supervisor
 
 from ._descriptors import raise_descriptor_limit
+from ._garbage import collect_what_was_replaced, keep_what_is_there
 from ._listen import CannotListen, ListenAddress
 from ._preload import preload
 from ._recording import apply_to_recorder, open_recorder, open_store
@@ -252,7 +253,7 @@ class _Server:
             async with trio.open_nursery() as until_stopped:
                 until_stopped.start_soon(self._follow_edits, supervisor, app, followers)
                 until_stopped.start_soon(measured.run)
-                until_stopped.start_soon(app.pages.prepare)  # not before: this is what makes a start slow
+                until_stopped.start_soon(self._prepare_pages, app)  # not before: it makes a start slow
                 await shutdown.asked.wait()
                 until_stopped.cancel_scope.cancel()
             self._systemd.stopping()
@@ -262,6 +263,10 @@ class _Server:
             with trio.move_on_after(DRAIN_SECONDS):
                 await shutdown.hurried.wait()
             drain.cut.set()
+
+    async def _prepare_pages(self, app: Front) -> None:
+        await app.pages.prepare()
+        keep_what_is_there()
 
     def _renew_certificate(self) -> None:
         if self._tls is not None:
@@ -273,6 +278,7 @@ class _Server:
         def tell(outcome: Outcome) -> None:
             self._systemd.ready(summary(outcome))
             self._hub.publish(ConfigReload(as_json(outcome)))
+            collect_what_was_replaced()
 
         async with trio.open_nursery() as nursery:
             wanted = self._loaded.config.hooks.on_startup.preload

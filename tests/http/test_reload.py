@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import signal
 import urllib.error
 import urllib.request
@@ -250,3 +251,32 @@ def test_max_drain_ends_the_wait_for_an_endless_stream(tmp_path: Path) -> None:
             response.read()
         connection.close()
         ask(server, EDITED)
+
+
+NOTING_COLLECTIONS = """
+import gc, time
+from swapcli.__main__ import main
+began = 0.0
+def note(phase, info):
+    global began
+    if info["generation"] == 2:
+        if phase == "start":
+            began = time.monotonic()
+        else:
+            found, seconds = info["collected"], time.monotonic() - began
+            print(f"looked for garbage: {found} objects in {seconds:.4f} s", flush=True)
+gc.callbacks.append(note)
+main()
+"""
+
+
+def test_a_reload_leaves_no_garbage_behind(tmp_path: Path) -> None:
+    sources = prepared(tmp_path)
+    with serving(sources.file, tmp_path / "log", program=("-c", NOTING_COLLECTIONS)) as server:
+        server.get("/ui/")  # the pages are there
+        for number in range(1, 4):
+            sources.edit("comment")
+            assert reload(server)[0] == 200
+            server.wait_for_log("looked for garbage", times=number)
+    looks = re.findall(r"looked for garbage: (\d+) objects", (tmp_path / "log").read_text())
+    assert int(looks[-1]) > 500, "the application that was replaced"
