@@ -71,6 +71,12 @@ class Served:
         await client.send(request("POST", path, JSON, *headers, body=body))
         return client
 
+    async def until_arrived(self, requests: int) -> None:
+        """Wait until so many requests have come to the upstream."""
+        with trio.fail_after(PATIENCE):
+            while len(self.arrived) < requests:  # noqa: ASYNC110
+                await trio.sleep(0.001)
+
     async def until_called(self, model: str, times: int) -> None:
         """Wait until the model has so many callers; nothing tells when one joins or leaves."""
         with trio.fail_after(PATIENCE):

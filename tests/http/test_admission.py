@@ -160,7 +160,9 @@ async def test_when_the_server_stops_who_waits_is_told_and_who_is_served_goes_on
     gate = Gate()
     async with served({"m": ModelConfig(), "m2": ModelConfig()}, gate) as fleet:
         fleet.gate("m").set()
-        busy, queued = await fleet.ask("m"), await fleet.ask("m2")
+        busy = await fleet.ask("m")
+        await fleet.until_arrived(1)
+        queued = await fleet.ask("m2")
         await fleet.until_called("m2", 1)
         fleet.supervisor.close()
         for client in (queued, await fleet.ask("m2"), await fleet.ask("m")):

@@ -289,10 +289,10 @@ async def test_polling_takes_less_than_a_hundredth_of_a_processor() -> None:
     steady = Pace(shortest=Pace().longest)
     shares = list[float]()
     for _ in range(5):
-        began, busy = trio.current_time(), time.process_time()
+        began, busy = trio.current_time(), time.thread_time()
         with trio.move_on_after(0.4):
             await wait_healthy(Endpoint("http://127.0.0.1:1"), "/health", pace=steady)
-        shares.append((time.process_time() - busy) / (trio.current_time() - began))
+        shares.append((time.thread_time() - busy) / (trio.current_time() - began))
     assert min(shares) < 0.01
 
 
