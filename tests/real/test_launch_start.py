@@ -111,9 +111,12 @@ async def test_a_crash_after_ready_ends_the_launch(children: Children) -> None:
     assert (run.error.status, run.error.reason) == (-9, "was killed by SIGKILL")
 
 
-async def test_an_exit_after_ready_carries_its_status(children: Children) -> None:
-    async with launched(children.spec("sys.exit('no more memory')")) as run:
-        with trio.fail_after(2):
+async def test_an_exit_after_ready_carries_its_status(children: Children, tmp_path: Path) -> None:
+    is_ready = tmp_path / "ready"
+    until_then = f"while not os.path.exists({str(is_ready)!r}): time.sleep(0.01)\n"
+    async with launched(children.spec(until_then + "sys.exit('no more memory')")) as run:
+        is_ready.touch()
+        with trio.fail_after(20):
             await run.ended.wait()
     assert isinstance(run.error, ProcessExited)
     assert run.error.status == 1
