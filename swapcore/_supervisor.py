@@ -126,8 +126,11 @@ class Supervisor:
         loop.join(ticket, waiter)
         try:
             loop.request(ticket)
-            with trio.move_on_after(max(0.0, give_up_after)):
+            if give_up_after == inf:  # nearly always, and a scope is not free
                 await waiter.done.wait()
+            else:
+                with trio.move_on_after(max(0.0, give_up_after)):
+                    await waiter.done.wait()
             if not waiter.done.is_set():
                 raise GaveUp(
                     ticket.model, f"not served within {give_up_after:g} s, which is all the caller allowed"

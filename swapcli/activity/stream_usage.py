@@ -16,8 +16,6 @@ from .tokens import UsageFigures
 LONGEST_LINE = 8 * 1024 * 1024
 """The last event of OpenAI's Responses API repeats the whole answer. A longer line is passed over."""
 
-_SIGNS = (b"usage", b"timings", b"metrics")
-
 
 class _Event(msgspec.Struct):
     usage: Any = None
@@ -95,7 +93,7 @@ class StreamUsage:
 
 
 def _has_sign(data: bytes) -> bool:
-    return any(sign in data for sign in _SIGNS)
+    return b"usage" in data or b"timings" in data or b"metrics" in data
 
 
 def _inner_usage(raw: msgspec.Raw) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from email.utils import formatdate
+from functools import lru_cache
 from io import BytesIO
 from math import inf
 from time import time
@@ -234,7 +235,7 @@ class Exchange:
             self.status = message["status"]
             headers = list(message["headers"])
             if not any(name.lower() == b"date" for name, _ in headers):
-                headers.append((b"Date", formatdate(time(), usegmt=True).encode()))
+                headers.append((b"Date", _date(int(time()))))
             if self.may_upgrade and self.status != 101:
                 headers.append((b"Connection", b"close"))  # there is no telling what would come next
             message["headers"] = headers
@@ -291,3 +292,9 @@ class Exchange:
                 except ClientGone:
                     return False
         return self._body_complete
+
+
+@lru_cache(maxsize=1)
+def _date(second: int) -> bytes:
+    """As a header has it. The same for all that is sent within a second."""
+    return formatdate(second, usegmt=True).encode()
