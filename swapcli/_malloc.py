@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
+
+import trio
 
 _M_MMAP_THRESHOLD = -3
 _M_ARENA_MAX = -8
 _LARGE = 256 * 1024
+_PAUSE = 30.0
 
 
 def give_memory_back() -> bool:
@@ -17,11 +21,27 @@ def give_memory_back() -> bool:
     nobody can use: memory that grows and never shrinks. Threads of Python take turns anyway, so one heap is
     no bottleneck. See mallopt(3).
     """
-    if sys.platform != "linux":
+    if (glibc := _glibc()) is None:
         return False
+    return bool(glibc.mallopt(_M_MMAP_THRESHOLD, _LARGE)) and bool(glibc.mallopt(_M_ARENA_MAX, 1))
+
+
+async def keep_giving_back() -> None:
+    """Every now and then, give back what is free between blocks in use. See malloc_trim(3).
+
+    Runs until cancelled, in a thread: it takes a few milliseconds.
+    """
+    if (glibc := _glibc()) is None:
+        return
+    while True:
+        await trio.sleep(_PAUSE)
+        await trio.to_thread.run_sync(glibc.malloc_trim, 0, abandon_on_cancel=True)
+
+
+def _glibc() -> Any:
+    if sys.platform != "linux":
+        return None
     import ctypes
 
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is None:
-        return False
-    return bool(mallopt(_M_MMAP_THRESHOLD, _LARGE)) and bool(mallopt(_M_ARENA_MAX, 1))
+    library = ctypes.CDLL(None)
+    return library if hasattr(library, "malloc_trim") else None

@@ -18,7 +18,7 @@ from swapcore import ModelId, Supervisor, SwapPlanner, open_supervisor
 from ._descriptors import raise_descriptor_limit
 from ._garbage import collect_what_was_replaced, keep_what_is_there
 from ._listen import CannotListen, ListenAddress
-from ._malloc import give_memory_back
+from ._malloc import give_memory_back, keep_giving_back
 from ._preload import preload
 from ._recording import apply_to_recorder, open_recorder, open_store
 from ._shutdown import DRAIN_SECONDS, WATCHED_SIGNALS, Shutdown
@@ -253,6 +253,7 @@ class _Server:
                 self._announce(urls)
             async with trio.open_nursery() as until_stopped:
                 give_memory_back()
+                until_stopped.start_soon(keep_giving_back)
                 until_stopped.start_soon(self._follow_edits, supervisor, app, followers)
                 until_stopped.start_soon(measured.run)
                 until_stopped.start_soon(self._prepare_pages, app)  # not before: it makes a start slow
