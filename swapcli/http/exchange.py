@@ -89,6 +89,9 @@ class Exchange:
     """When the answer's body began, in seconds on the trio clock."""
     model: str = attrs.field(default="", init=False)
     """Which model answers; empty as long as that is not known, and for our own endpoints."""
+    _announced: int = attrs.field(init=False)
+    """Bytes of the request's body, as its head says; 0 if it does not."""
+    _received: int = attrs.field(default=0, init=False)
     _body_complete: bool = attrs.field(default=False, init=False)
     _body_refused: bool = attrs.field(default=False, init=False)
     _replayed: bool = attrs.field(default=False, init=False)
@@ -97,6 +100,8 @@ class Exchange:
         self.headers = list(self.scope["headers"])
         self.may_upgrade = may_upgrade(self.scope["state"])
         self._body_complete = self.may_upgrade  # what follows is no body
+        length = self.header(b"content-length")
+        self._announced = int(length) if length.isascii() and length.isdigit() else 0
 
     @property
     def method(self) -> str:
@@ -145,7 +150,7 @@ class Exchange:
         Cancellation: the request cannot be answered any more.
         """
         self._body_refused = True  # unless it turns out to be all there
-        if self._announced_length() > limit:
+        if self._announced > limit:
             raise BodyTooLarge(limit)
         whole = BytesIO()  # grows in place, where a list of pieces and what is joined of it are two bodies
         size = 0
@@ -163,16 +168,16 @@ class Exchange:
         self.body = whole.getvalue()
         return self.body
 
-    def _announced_length(self) -> int:
-        text = self.header(b"content-length")
-        return int(text) if text.isascii() and text.isdigit() else 0
-
     async def _next_piece(self) -> bytes:
         message = await self._receive()
         if message["type"] != "http.request":
             raise ClientGone
-        self._body_complete = not message.get("more_body", False)
-        return message["body"]
+        body = message["body"]
+        self._received += len(body)
+        # The server knows that it is the end only from the next message, for which there is no need to wait.
+        all_there = body and self._received == self._announced
+        self._body_complete = bool(all_there) or not message.get("more_body", False)
+        return body
 
     async def replay(self) -> ASGIReceiveEvent:
         """An ASGI ``receive`` for another application: the body in one piece, then what really comes."""
@@ -190,7 +195,7 @@ class Exchange:
         """The body may be too long to wait for all of it, before it is sent on."""
         if self.scope["http_version"] == "2" and not self.header(b"content-length"):
             return self.method not in ("GET", "HEAD", "DELETE")
-        return bool(self.header(b"transfer-encoding")) or self._announced_length() > _READ_WHOLE
+        return bool(self.header(b"transfer-encoding")) or self._announced > _READ_WHOLE
 
     def body_as_it_comes(self) -> StreamedBody:
         """Return the body for somebody else to read, instead of `read_body`."""
@@ -204,7 +209,7 @@ class Exchange:
                     raise BodyStalled from None
             return b""
 
-        length = self._announced_length() if self.header(b"content-length") else None
+        length = self._announced if self.header(b"content-length") else None
         return StreamedBody(length, next_piece, self.body_silence)
 
     def websocket(self) -> WebsocketBytes:
@@ -283,7 +288,7 @@ class Exchange:
 
     async def _swallow_body(self, limit: float, seconds: float) -> bool:
         """Read what is left of the body and forget it; false when it is more, or slower, than allowed."""
-        if not self._body_complete and self._announced_length() > limit:
+        if not self._body_complete and self._announced > limit:
             return False
         with trio.move_on_after(seconds):
             while not self._body_complete and limit >= 0:
