@@ -63,6 +63,12 @@ class FleetFile:
     def store(self) -> Path:
         return self.folder / "activity.sqlite"
 
+    def _port_of_nobody(self) -> int:
+        """A model that does not run, or is not in the file for now, has its port all the same."""
+        while (port := free_port()) in self._ports.values():
+            pass
+        return port
+
     @property
     def ports(self) -> list[int]:
         """Those of the models, as they are now."""
@@ -97,7 +103,8 @@ class FleetFile:
         )
 
     def _model(self, model: str) -> list[str]:
-        port = self._ports.setdefault(model, free_port())
+        if (port := self._ports.get(model)) is None:
+            port = self._ports[model] = self._port_of_nobody()
         manners = _MANNERS.get(model, "")
         if model == EDITED:
             manners = f"edit-{self._argument}"
@@ -126,7 +133,7 @@ class FleetFile:
             case "argument":
                 self._argument += 1
             case "port":
-                self._ports[EDITED] = free_port()
+                self._ports[EDITED] = self._port_of_nobody()
             case "setting":
                 self._ttl = random.randint(30, 90)
             case "guest":
