@@ -122,4 +122,4 @@ class EndedRequest:
 
 def _valid(text: str) -> str:
     """A name out of a client's JSON may hold half a surrogate pair, which no database takes."""
-    return text.encode("utf-8", "replace").decode()
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
