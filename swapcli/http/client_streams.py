@@ -22,7 +22,8 @@ from hypercorn.protocol.http_stream import HTTPStream
 from hypercorn.typing import ASGIReceiveEvent, ASGISendEvent, ConnectionState, HTTPResponseStartEvent
 
 _UPGRADE = "swapcli.upgrade"
-_PRESENCE = "swapcli.presence"
+PRESENCE = "swapcli.presence"
+"""Where a scope's ``state`` has the `Presence` of its client."""
 _CLOSE = "swapcli.close"
 
 
@@ -82,7 +83,7 @@ class Presence:
 
 def presence_of(state: Mapping[str, object]) -> Presence:
     """Return that of the client whose request has this scope's ``state``."""
-    presence = state[_PRESENCE]
+    presence = state[PRESENCE]
     assert isinstance(presence, Presence)
     return presence
 
@@ -114,7 +115,7 @@ class ClientStream(HTTPStream):
             return
         if isinstance(event, Request):
             self._presence = Presence()
-            event = replace(event, state=ConnectionState({**event.state, _PRESENCE: self._presence}))
+            event = replace(event, state=ConnectionState({**event.state, PRESENCE: self._presence}))
         with suppress(trio.ClosedResourceError):  # nobody reads it any more
             await super().handle(event)
 

@@ -27,8 +27,10 @@ from swapcore import ModelId
 from .access_log import CLIENT_CLOSED_REQUEST, log_request
 from .active_profile import ActiveProfile
 from .bookings import Bookings
+from .caller_wishes import CallerWishes
 from .cors import preflight_headers
 from .credentials import is_allowed
+from .destinations import Destinations
 from .error_answers import BODY_TOO_SLOW, INTERNAL, UNAUTHORIZED, ErrorAnswer, body_too_large
 from .exchange import BodyTooLarge, BodyTooSlow, ClientGone, Exchange
 from .fleet import Fleet
@@ -40,6 +42,7 @@ from .model_requests import ModelRequests
 from .passthrough import Passthrough
 from .routes import ROUTES, BadPath, Found, NotFound, Redirect, RouteTable, WrongMethod
 from .server_limits import ServerLimits
+from .target_requests import TargetRequests
 from .ui_files import UiFiles
 from .upstream_pool import UpstreamPool
 
@@ -91,9 +94,20 @@ def create_app(
 
             return create_pages(fleet, config, active, reload_requests, past, followed, measured, ui_files)
 
+        destinations, wishes = Destinations.of(config), CallerWishes.of(config)
+        targets = TargetRequests.of(config, fleet, pool)
         return Site(
-            ModelRequests.of(config, fleet, pool, active, bookings, followed),
-            Passthrough.of(config, fleet, pool, active, bookings, followed),
+            ModelRequests.of(
+                config,
+                destinations,
+                targets,
+                wishes,
+                fleet=fleet,
+                profile=active,
+                bookings=bookings,
+                recorder=followed,
+            ),
+            Passthrough(config, fleet, active, bookings, destinations, targets, followed, wishes),
             LatePages(make_pages),
             LiveAnswers(heard, fleet, config),
             config.api_keys,

@@ -14,23 +14,21 @@ from swapcli.config import Configuration
 from .accept_encoding import readable_only
 from .active_profile import ActiveProfile
 from .body_filter import FilterFailed
-from .bookings import Booking, Bookings
+from .bookings import Bookings
 from .call import Call, Sending
 from .caller_wishes import CallerWishes
-from .destinations import Asking, Destinations, Local, Remote, Target
+from .destinations import Asking, Destinations, Target
 from .error_answers import CANCELLED, NO_MODEL_NAMED, NO_ROUTER, ErrorAnswer, no_target
 from .exchange import Exchange
 from .fleet import Fleet
 from .following import follow
 from .loading_stream import LoadingStream, uncompressed
-from .local_requests import LocalRequests
-from .model_name import Asked, identify, identify_at_once
+from .model_name import identify, identify_at_once
 from .model_rename import RenameFailed
-from .peer_requests import PeerRequests
 from .profile_pins import pinned_name
 from .routes import Route
 from .selectors import Selectors
-from .upstream_pool import UpstreamPool
+from .target_requests import TargetRequests
 
 _ELSEWHERE = frozenset({409, 429, 502, 503, 504})
 """Failures of a target that need not be another one's."""
@@ -49,33 +47,36 @@ class ModelRequests:
     _bookings: Bookings
     _destinations: Destinations
     _selectors: Selectors
-    _local: LocalRequests
-    _peers: PeerRequests
+    _targets: TargetRequests
     _recorder: Recorder
     _wishes: CallerWishes
+    _may_show_loading: bool
+    """Some model is to tell how it loads."""
 
     @classmethod
     def of(
         cls,
         config: Configuration,
+        destinations: Destinations,
+        targets: TargetRequests,
+        wishes: CallerWishes,
+        *,
         fleet: Fleet,
-        pool: UpstreamPool,
         profile: ActiveProfile,
         bookings: Bookings,
         recorder: Recorder,
     ) -> ModelRequests:
-        """Derive everything from ``config``. The others outlive it."""
-        destinations = Destinations.of(config)
+        """Derive what is missing from ``config``, as the first three are. The others outlive it."""
         return cls(
             config,
             profile,
             bookings,
             destinations,
             Selectors.of(config, destinations, fleet, bookings),
-            LocalRequests.of(config, fleet, pool),
-            PeerRequests.of(config, pool),
+            targets,
             recorder,
-            CallerWishes.of(config),
+            wishes,
+            any(model.send_loading_state for model in config.models.values()),
         )
 
     async def serve(self, exchange: Exchange, route: Route) -> ErrorAnswer | None:
@@ -110,7 +111,8 @@ class ModelRequests:
         headers, loading = self._wishes.passed_on(exchange), None
         if recording.is_metered:
             headers = readable_only(headers)
-        if self._may_show_loading(route, asked):
+        # Only this kind of answer has a place for it.
+        if self._may_show_loading and asked.stream and route.pattern == "/v1/chat/completions":
             headers, loading = uncompressed(headers), LoadingStream(exchange)
         call = Call(
             exchange,
@@ -134,11 +136,6 @@ class ModelRequests:
         if error is not None and call.loading is not None:
             return await call.loading.fail(error)
         return error
-
-    def _may_show_loading(self, route: Route, asked: Asked) -> bool:
-        """Only this kind of answer has a place for it."""
-        is_chat = route.pattern == "/v1/chat/completions"
-        return is_chat and asked.stream and any(m.send_loading_state for m in self._config.models.values())
 
     async def _answer_as(self, name: str, call: Call, asking: Asking) -> ErrorAnswer | None:
         selector = self._selectors.get(name)
@@ -175,18 +172,7 @@ class ModelRequests:
                 return ErrorAnswer(500, str(failure))
             except RenameFailed as failure:
                 return ErrorAnswer(400, str(failure))
-            return await self._relay(target, call, Sending(query, body, unwanted), booking)
-
-    async def _relay(
-        self, target: Target, call: Call, sending: Sending, booking: Booking
-    ) -> ErrorAnswer | None:
-        match target.destination:
-            case Local(model):
-                call.goes_to(model, sending)
-                return await self._local.serve(call, model, sending, booking)
-            case Remote() as remote:
-                call.goes_to(target.name, sending)
-                return await self._peers.serve(call, remote, sending)
+            return await self._targets.serve(target, call, Sending(query, body, unwanted), booking)
 
 
 async def _beside(work: Callable[[], _T]) -> _T:

@@ -23,15 +23,13 @@ from .error_answers import BODY_TOO_SLOW, CANCELLED, MODEL_NOT_FOUND, ErrorAnswe
 from .exchange import Exchange
 from .fleet import Fleet, state_of
 from .following import follow, is_followed
-from .local_requests import LocalRequests
 from .model_name import AT_ONCE, Carrier, carrier_of, identify
 from .model_rename import renamed
 from .passthrough_path import split_path, with_slash
-from .peer_requests import PeerRequests
 from .profile_pins import pinned_path
 from .request_body import StreamedBody
 from .routes import Found, Redirect
-from .upstream_pool import UpstreamPool
+from .target_requests import TargetRequests
 
 _COMFYUI = ModelId("comfyui_auto")
 _NO_FILTER = BodyFilter.of(PeerFilters())
@@ -46,33 +44,9 @@ class Passthrough:
     _profile: ActiveProfile
     _bookings: Bookings
     _destinations: Destinations
-    _local: LocalRequests
-    _peers: PeerRequests
+    _targets: TargetRequests
     _recorder: Recorder
     _wishes: CallerWishes
-
-    @classmethod
-    def of(
-        cls,
-        config: Configuration,
-        fleet: Fleet,
-        pool: UpstreamPool,
-        profile: ActiveProfile,
-        bookings: Bookings,
-        recorder: Recorder,
-    ) -> Passthrough:
-        """Derive everything from ``config``. The others outlive it."""
-        return cls(
-            config,
-            fleet,
-            profile,
-            bookings,
-            Destinations.of(config),
-            LocalRequests.of(config, fleet, pool),
-            PeerRequests.of(config, pool),
-            recorder,
-            CallerWishes.of(config),
-        )
 
     async def serve(self, exchange: Exchange, found: Found, body_limit: int) -> ErrorAnswer | Redirect | None:
         """Answer, or return what is still to be sent. The body is sent on as it arrives.
@@ -157,13 +131,7 @@ class Passthrough:
                 trio.current_time() + wishes.deadline,
             )
             with self._bookings.booked(target.destination) as booking:
-                match target.destination:
-                    case Local(model):
-                        call.goes_to(model, sending)
-                        error = await self._local.serve(call, model, sending, booking)
-                    case Remote() as remote:
-                        call.goes_to(target.name, sending)
-                        error = await self._peers.serve(call, remote, sending)
+                error = await self._targets.serve(target, call, sending, booking)
         if recording is not None and recording.request.was_cancelled and not exchange.is_answered:
             return CANCELLED
         if isinstance(sending.body, StreamedBody) and sending.body.stalled and not exchange.is_answered:

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 
 from swapcli.config import Configuration, ModelConfig
 from swapcli.http import UpstreamPool, create_app
+from swapcli.http.client_streams import PRESENCE, Presence
 from swapcli.http.routes import ROUTES
 from swapcore import Endpoint, ProcState
 
@@ -50,34 +51,11 @@ def spellings(draw: st.DrawFn) -> bytes:
     path = draw(PATHS)
     for _ in range(draw(st.integers(0, 3))):
         at = draw(st.integers(0, len(path)))
-        insert = st.sampled_from(
-            [
-                "/",
-                "//",
-                "/./",
-                "/../",
-                "/x/../",
-                "%2f",
-                "%2F",
-                "%2e%2e/",
-                "%00",
-                "%",
-                ";",
-                "\\",
-                "%5c",
-                "?",
-                "#",
-                "%0d%0a",
-            ]
-        )
-        path = path[:at] + draw(insert) + path[at:]
+        path = path[:at] + draw(INSERTS) + path[at:]
     if draw(st.booleans()) and path:
         at = draw(st.integers(0, len(path) - 1))
         path = path[:at] + f"%{ord(path[at]):02x}" + path[at + 1 :]
-    prefix = draw(
-        st.sampled_from(["", "", "", "http://evil", "https://h:1", "//h", "/health/..", "/ui/../", "/v"])
-    )
-    return quote(prefix + path, safe="/%?#;:\\&=").encode()
+    return quote(draw(PREFIXES) + path, safe="/%?#;:\\&=").encode()
 
 
 async def answered(
@@ -88,7 +66,7 @@ async def answered(
         "type": "http", "asgi": {}, "http_version": "1.1", "method": method.upper(), "scheme": "http",
         "path": path.decode("latin-1"), "raw_path": path, "query_string": query, "root_path": "",
         "headers": headers, "client": ("10.0.0.1", 1), "server": ("10.0.0.2", 2),
-        "state": {"swapcli.gone": trio.Event()}, "extensions": {},
+        "state": {PRESENCE: Presence()}, "extensions": {},
     }  # fmt: skip
     sent: list[ASGISendEvent] = []
     asked = False

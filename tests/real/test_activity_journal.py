@@ -16,32 +16,15 @@ from typing import Any
 
 import pytest
 import trio
+from ended_requests import ended
 
 from swapcli.activity import journal as journal_module
 from swapcli.activity.database import ActivityDatabase
-from swapcli.activity.ended_request import EndedRequest, Exchanged
+from swapcli.activity.ended_request import EndedRequest
 from swapcli.activity.journal import Journal, StoreRefused, open_database, open_journal
 from swapcli.activity.query import ActivityQuery
-from swapcli.activity.response_meter import ResponseMeter
 
 ALL = ActivityQuery(limit=999)
-
-
-def ended(journal: Journal, *, prompt: int = 4, capture: bool = False, padding: int = 0) -> EndedRequest:
-    meter = ResponseMeter("/v1/completions", 1_000_000 if capture else 0)
-    meter.start(200, [(b"content-type", b"application/json")])
-    meter.feed(b'{"usage":{"prompt_tokens":%d},"x":"%b"}' % (prompt, b"y" * padding))
-    return EndedRequest(
-        id=journal.next_id(),
-        ended_at=1000,
-        model="m",
-        path="/v1/completions",
-        duration_ms=1,
-        metadata={},
-        meter=meter,
-        is_complete=True,
-        exchanged=Exchanged("/v1/completions", [], [b"question"], []) if capture else None,
-    )
 
 
 async def ids(journal: Journal) -> list[int]:
@@ -305,7 +288,7 @@ async def test_what_is_left_at_the_end_is_written(tmp_path: Path) -> None:
 KILLED = """
 import sys, trio
 sys.path.insert(0, sys.argv[2])
-from test_activity_journal import ended
+from ended_requests import ended
 from swapcli.activity.journal import open_database, open_journal
 
 async def main():
@@ -321,7 +304,7 @@ trio.run(main)
 
 def test_a_kill_loses_at_most_the_last_second(tmp_path: Path) -> None:
     path = tmp_path / "a.db"
-    command = [sys.executable, "-c", KILLED, str(path), str(Path(__file__).parent)]
+    command = [sys.executable, "-c", KILLED, str(path), str(Path(__file__).parents[1])]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout is not None

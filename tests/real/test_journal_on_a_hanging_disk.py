@@ -9,13 +9,12 @@ from pathlib import Path
 import attrs
 import pytest
 import trio
+from ended_requests import ended
 
 from swapcli.activity.database import ActivityDatabase
-from swapcli.activity.ended_request import EndedRequest
-from swapcli.activity.journal import CLOSE_SECONDS, Journal, open_database, open_journal
+from swapcli.activity.journal import CLOSE_SECONDS, open_database, open_journal
 from swapcli.activity.query import ActivityQuery
 from swapcli.activity.record import ActivityRecord
-from swapcli.activity.response_meter import ResponseMeter
 
 ALL = ActivityQuery(limit=999)
 
@@ -47,24 +46,6 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Generator[Disk]:
     found.answers.set()
 
 
-def add(journal: Journal) -> None:
-    meter = ResponseMeter("/v1/completions", 0)
-    meter.start(200, [])
-    journal.add(
-        EndedRequest(
-            id=journal.next_id(),
-            ended_at=1000,
-            model="m",
-            path="/v1/completions",
-            duration_ms=1,
-            metadata={},
-            meter=meter,
-            is_complete=True,
-            exchanged=None,
-        )
-    )
-
-
 async def until_asked(disk: Disk) -> None:
     with trio.fail_after(5):
         await trio.to_thread.run_sync(disk.asked.wait, 5)
@@ -73,7 +54,7 @@ async def until_asked(disk: Disk) -> None:
 @pytest.mark.parametrize("with_a_reader", [False, True])
 async def test_the_end_does_not_wait_for_it(tmp_path: Path, disk: Disk, with_a_reader: bool) -> None:
     async with open_journal(open_database(str(tmp_path / "a.db"))) as journal:
-        add(journal)
+        journal.add(ended(journal))
         async with trio.open_nursery() as readers:
             if with_a_reader:
                 readers.start_soon(journal.page, ALL)
@@ -85,7 +66,7 @@ async def test_the_end_does_not_wait_for_it(tmp_path: Path, disk: Disk, with_a_r
 
 async def test_readers_who_lose_patience_cost_one_thread(tmp_path: Path, disk: Disk) -> None:
     async with open_journal(open_database(str(tmp_path / "a.db"))) as journal:
-        add(journal)
+        journal.add(ended(journal))
         await until_asked(disk)
         limiter = trio.to_thread.current_default_thread_limiter()
         for _ in range(5):
@@ -95,7 +76,7 @@ async def test_readers_who_lose_patience_cost_one_thread(tmp_path: Path, disk: D
         disk.answers.set()
         with trio.fail_after(5):
             assert [record.id for record in (await journal.page(ALL)).records] == [1]
-        add(journal)
+        journal.add(ended(journal))
         with trio.fail_after(5):
             assert [record.id for record in (await journal.page(ALL)).records] == [2, 1]
         assert journal.statistics().failures == 0
@@ -117,7 +98,7 @@ async def test_the_last_file_that_was_wanted_is_the_one(
         await until_asked(disk)
         journal.reconfigure(str(tmp_path / "second"), keep=1000, capture_bytes=0)
         disk.answers.set()
-        add(journal)
+        journal.add(ended(journal))
         with trio.fail_after(5):
             assert (await journal.page(ALL)).total == 1
     assert open_database(str(tmp_path / "second")).page(ALL).total == 1
