@@ -37,7 +37,7 @@ async def open_recorder(
             database,
             keep=_keep(config),
             capture_bytes=_capture_bytes(config),
-            on_recorded=lambda id: hub.publish(ActivityRecorded(id)),
+            on_recorded=lambda id: hub.publish(ActivityRecorded(id)) if hub.clients else None,
         ) as journal,
         trio.open_nursery() as nursery,
     ):

@@ -38,7 +38,7 @@ def decoding_of(content_encoding: str) -> Decoding:
         case "deflate":
             return Zlib(None)
         case _:
-            return Identity()
+            return IDENTITY
 
 
 @attrs.frozen
@@ -50,6 +50,9 @@ class Identity:
 
     def finish(self) -> None:
         pass
+
+
+IDENTITY = Identity()
 
 
 @attrs.define(eq=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
-import attrs
+import msgspec
 
 from .captures import Capture, captured_parts, pack
 from .header_maps import header_map
@@ -21,8 +21,7 @@ CLIENT_LEFT = 499
 """Status of a request whose client left before it was answered."""
 
 
-@attrs.frozen
-class Exchanged:
+class Exchanged(msgspec.Struct, frozen=True):
     """What a capture is made of, as it came over the wire."""
 
     asked_path: str
@@ -33,16 +32,14 @@ class Exchanged:
     response_headers: RawHeaders
 
 
-@attrs.frozen
-class Measured:
+class Measured(msgspec.Struct, frozen=True):
     """What becomes of it: a row, and a packed capture where one is kept."""
 
     record: ActivityRecord
     capture: bytes | None
 
 
-@attrs.define(eq=False, kw_only=True)
-class EndedRequest:
+class EndedRequest(msgspec.Struct, eq=False, kw_only=True):
     """Everything about the request, not yet looked at: that is left to `measure`."""
 
     id: int
@@ -57,14 +54,14 @@ class EndedRequest:
     """The answer was sent to its end."""
     exchanged: Exchanged | None
     """``None``: nothing is captured."""
-    _measured: Measured | None = attrs.field(default=None, init=False)
+    size: int = 0
+    """Bytes that it keeps in memory until it is measured."""
+    _measured: Measured | None = None
 
-    @property
-    def size(self) -> int:
-        """Bytes that it keeps in memory until it is measured."""
-        if self._measured is not None:
-            return 0
-        return self.meter.kept + (sum(map(len, self.exchanged.request_body)) if self.exchanged else 0)
+    def __post_init__(self) -> None:
+        self.size = self.meter.kept
+        if self.exchanged is not None:
+            self.size += sum(map(len, self.exchanged.request_body))
 
     @property
     def unread(self) -> int:
@@ -76,6 +73,7 @@ class EndedRequest:
         self.exchanged = None
         if self.meter.status == 200:
             self.meter.drop_body()
+        self.size = self.meter.kept
 
     def measure(self) -> Measured:
         """Work it out; the second time, return the same. Takes time; for a worker thread."""
@@ -97,6 +95,7 @@ class EndedRequest:
             self._measured = Measured(record, self._capture(reading))
             self.exchanged = None
             self.meter.drop_body()
+            self.size = 0
         return self._measured
 
     def _capture(self, reading: Reading) -> bytes | None:

@@ -19,20 +19,16 @@ def header_map(
     """
     found: dict[str, str] = {}
     for name, value in headers:
-        usual = _usual_name(name)
+        usual, is_secret = _looked_up(name)
         if usual == "Host" or usual in found or usual in without:
             continue
-        found[usual] = _REDACTED if _is_secret(usual) else value.decode("utf-8", "replace")
+        found[usual] = _REDACTED if is_secret else value.decode("utf-8", "replace")
     return found
 
 
 @lru_cache(maxsize=1024)
-def _usual_name(name: bytes) -> str:
-    """The same few names come with every request."""
-    return "-".join(part.capitalize() for part in name.decode("latin-1").lower().split("-"))
-
-
-@lru_cache(maxsize=1024)
-def _is_secret(name: str) -> bool:
-    """Azure and Google spell ``X-Api-Key`` in their own ways."""
-    return name in _SECRET or name.endswith("Api-Key")
+def _looked_up(name: bytes) -> tuple[str, bool]:
+    """The usual spelling, and whether the value is a secret. The same few names come with every request."""
+    usual = "-".join(part.capitalize() for part in name.decode("latin-1").lower().split("-"))
+    # Azure and Google spell X-Api-Key in their own ways.
+    return usual, usual in _SECRET or usual.endswith("Api-Key")

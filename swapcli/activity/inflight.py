@@ -6,11 +6,12 @@ when somebody looks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sized
 from datetime import UTC, datetime
 from typing import Any, Protocol, TypeAlias
 
 import attrs
+import msgspec
 import trio
 
 from swapcore import ProcState
@@ -42,8 +43,8 @@ class InflightListener(Protocol):
     """Is told what changes."""
 
     @property
-    def is_listening(self) -> bool:
-        """Nobody needs to be told while it is false."""
+    def audience(self) -> Sized:
+        """Nobody needs to be told while it is empty. Always the same object: each change looks at it."""
         ...
 
     def upsert(self, request: Mapping[str, Any]) -> None: ...
@@ -57,9 +58,7 @@ class InflightListener(Protocol):
 class Nobody:
     """A listener that does not."""
 
-    @property
-    def is_listening(self) -> bool:
-        return False
+    audience: Sized = ()
 
     def upsert(self, request: Mapping[str, Any]) -> None:
         pass
@@ -71,14 +70,13 @@ class Nobody:
         pass
 
 
-@attrs.define(eq=False, kw_only=True)
-class InflightRequest:
+class InflightRequest(msgspec.Struct, eq=False, kw_only=True):
     """One request. Its task fills in what happens; it belongs to the list that it was made by."""
 
     id: str
     arrived_at: float
     """Unix seconds."""
-    arrived: float = attrs.field(factory=trio.current_time, init=False)
+    arrived: float = msgspec.field(default_factory=trio.current_time)
     """On the trio clock."""
     model: str
     path: str
@@ -87,15 +85,15 @@ class InflightRequest:
     remote_ip: str
     cancel: Callable[[], object]
     """Calls it off; its task does the rest."""
-    place: Place | None = attrs.field(default=None, init=False)
+    place: Place | None = None
     """In line for the model, once it had to wait."""
-    is_granted: bool = attrs.field(default=False, init=False)
+    is_granted: bool = False
     """It has the model."""
-    was_cancelled: bool = attrs.field(default=False, init=False)
+    was_cancelled: bool = False
     """Called off through the list, and not by its client's leaving."""
-    response_headers: RawHeaders | None = attrs.field(default=None, init=False)
-    response_bytes: int = attrs.field(default=0, init=False)
-    shown: tuple[object, ...] = attrs.field(default=(), init=False)
+    response_headers: RawHeaders | None = None
+    response_bytes: int = 0
+    shown: tuple[object, ...] = ()
     """For the list: what was told of it last."""
 
     @property
@@ -139,6 +137,7 @@ class InflightList:
     """Every request to a model that has not ended. One for the whole server; it outlives configurations."""
 
     _listener: InflightListener
+    _audience: Sized = attrs.field(init=False)
     _requests: dict[str, InflightRequest] = attrs.field(factory=dict[str, InflightRequest], init=False)
     _last_id: int = attrs.field(default=0, init=False)
     _changed: dict[str, InflightRequest | None] = attrs.field(
@@ -146,6 +145,9 @@ class InflightList:
     )
     """Not yet told; ``None``: it has ended."""
     _woken: trio.Event = attrs.field(factory=trio.Event, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._audience = self._listener.audience
 
     def __len__(self) -> int:
         return len(self._requests)
@@ -162,13 +164,13 @@ class InflightList:
 
     def changed(self, request: InflightRequest) -> None:
         """Something about a request is worth telling at once."""
-        if self._listener.is_listening and request.id in self._requests:
+        if self._audience and request.id in self._requests:
             self._changed[request.id] = request
             self._woken.set()
 
     def remove(self, request: InflightRequest) -> None:
         """A request has ended."""
-        if self._requests.pop(request.id, None) is not None and self._listener.is_listening:
+        if self._requests.pop(request.id, None) is not None and self._audience:
             self._changed[request.id] = None
             self._woken.set()
 
@@ -195,7 +197,7 @@ class InflightList:
         while True:
             await self._woken.wait()
             look_at = trio.current_time() + TICK
-            while self._listener.is_listening and (self._requests or self._changed):
+            while self._audience and (self._requests or self._changed):
                 self._woken = trio.Event()
                 self._tell()
                 with trio.move_on_at(look_at):

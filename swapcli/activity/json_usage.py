@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import attrs
 import msgspec
 
+from .growing_bytes import grown
 from .json_walk import JsonWalk
 from .tokens import UsageFigures
 
@@ -31,15 +31,14 @@ _DOCUMENT = msgspec.json.Decoder(_Document)
 _ELEMENTS = msgspec.json.Decoder(list[msgspec.Raw])
 
 
-@attrs.define(eq=False)
-class JsonUsage:
+class JsonUsage(msgspec.Struct, eq=False):
     """Feed it the document piece by piece; at the end, `figures` says what was in it."""
 
     infill: bool = False
     """The document may be a list, as llama.cpp's ``/infill`` answers; the last element counts."""
-    _kept: bytearray = attrs.field(factory=bytearray, init=False)
-    _walk: JsonWalk | None = attrs.field(default=None, init=False)
-    _hopeless: bool = attrs.field(default=False, init=False)
+    _kept: bytes | bytearray = b""
+    _walk: JsonWalk | None = None
+    _hopeless: bool = False
 
     def feed(self, data: bytes) -> None:
         """Take the next piece."""
@@ -51,11 +50,11 @@ class JsonUsage:
         if not self._kept and not _MAY_BE_JSON.match(data):
             self._hopeless = True  # sound, an image, text
             return
-        self._kept += data
+        self._kept = grown(self._kept, data)
         if len(self._kept) > SHORT:
             self._walk = JsonWalk(_NAMES)
             self._walk.feed(bytes(self._kept))
-            self._kept.clear()
+            self._kept = b""
 
     @property
     def unread(self) -> int:

@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-import attrs
+import msgspec
 
 from .tokens import Tokens
 
 
-@attrs.frozen(kw_only=True)
-class ActivityRecord:
+class ActivityRecord(msgspec.Struct, frozen=True, kw_only=True):
     """What a request was, what became of it, and what it used."""
 
     id: int
@@ -26,7 +25,7 @@ class ActivityRecord:
     tokens: Tokens
     duration_ms: int
     error: str = ""
-    metadata: Mapping[str, str] = attrs.field(factory=dict[str, str])
+    metadata: Mapping[str, str] = {}
 
     def as_json(self, *, has_capture: bool) -> dict[str, Any]:
         """Return what clients get; the keys, and their order, are llama-swap's."""

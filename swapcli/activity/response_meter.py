@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
+from typing import TypeAlias
 
-import attrs
+import msgspec
 
-from .content_decoding import Decoding, DecodingFailed, Identity, decoding_of
+from .content_decoding import IDENTITY, Decoding, DecodingFailed, decoding_of
 from .error_text import error_text
+from .growing_bytes import grown
 from .json_usage import JsonUsage
 from .stream_usage import StreamUsage
 from .tokens import Tokens
+
+RawHeaders: TypeAlias = Sequence[tuple[bytes, bytes]]
 
 _NONE = Tokens()
 _ERROR_BODY = 64 * 1024
 """Bytes of an answer that tells of a failure; the text that matters is short."""
 
 
-@attrs.frozen(kw_only=True)
-class Reading:
+class Reading(msgspec.Struct, frozen=True, kw_only=True):
     """What an answer turned out to be."""
 
     tokens: Tokens = _NONE
@@ -29,34 +32,40 @@ class Reading:
     """Decoded; ``None`` when it was not to be kept, is too long, or could not be decoded."""
 
 
-@attrs.define(eq=False)
-class ResponseMeter:
+class ResponseMeter(msgspec.Struct, eq=False):
     """For one answer: `start`, `feed` for each piece, and at last `read`.
 
     The first two are cheap, and are called as the answer passes; `read` may take milliseconds, and may be
-    called in another thread.
+    called in another thread. Of an answer in one piece, as most are, all is left to it.
     """
 
     path: str
     keep_body: int = 0
     """Keep a body of up to this many bytes."""
-    status: int = attrs.field(default=0, init=False)
+    status: int = 0
     """0: no answer was begun."""
-    content_type: str = attrs.field(default="", init=False)
-    _decoding: Decoding = attrs.field(factory=Identity, init=False)
-    _usage: StreamUsage | JsonUsage | None = attrs.field(default=None, init=False)
-    _body: bytearray = attrs.field(factory=bytearray, init=False)
-    _limit: int = attrs.field(default=0, init=False)
+    content_type: str = ""
+    """Known once it is `read`."""
+    _headers: RawHeaders = ()
+    _first: bytes = b""
+    """A first piece, as long as there is no second one."""
+    _decoding: Decoding = IDENTITY
+    _usage: StreamUsage | JsonUsage | None = None
+    _body: bytes | bytearray = b""
+    _limit: int = 0
     """Of ``_body``; when it does not fit it is not kept at all."""
-    _decoding_error: str = attrs.field(default="", init=False)
-    is_empty: bool = attrs.field(default=True, init=False)
+    _decoding_error: str = ""
+    is_empty: bool = True
     """The answer has, so far, no body."""
 
-    def start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
+    def start(self, status: int, headers: RawHeaders) -> None:
         """The answer has begun."""
-        self.status = status
+        self.status, self._headers = status, headers
+
+    def _begin(self) -> None:
+        """Look at the head, and at the first piece."""
         encoding = ""
-        for name, value in headers:
+        for name, value in self._headers:
             match name.lower():
                 case b"content-type":
                     self.content_type = value.decode("utf-8", "replace")
@@ -66,20 +75,31 @@ class ResponseMeter:
                     pass
         if encoding:
             self._decoding = decoding_of(encoding)
-        if status != 200:
+        if self.status != 200:
             self._limit = _ERROR_BODY
-            return
-        self._limit = self.keep_body
-        if "text/event-stream" in self.content_type:
-            self._usage = StreamUsage()
         else:
-            self._usage = JsonUsage(infill=self.path.startswith("/infill"))
+            self._limit = self.keep_body
+            if "text/event-stream" in self.content_type:
+                self._usage = StreamUsage()
+            else:
+                self._usage = JsonUsage(infill=self.path.startswith("/infill"))
+        first, self._first = self._first, b""
+        self._take(first)
 
     def feed(self, data: bytes) -> None:
         """The next piece of the body, as it was sent."""
-        if not data or self._decoding_error:
+        if not data:
             return
-        self.is_empty = False
+        if self.is_empty:
+            self.is_empty, self._first = False, data
+            return
+        if self._first:
+            self._begin()
+        self._take(data)
+
+    def _take(self, data: bytes) -> None:
+        if self._decoding_error:
+            return
         try:
             data = self._decoding.feed(data)
         except DecodingFailed as error:
@@ -91,22 +111,22 @@ class ResponseMeter:
             if len(self._body) + len(data) > self._limit:
                 self.drop_body()
             else:
-                self._body += data
+                self._body = grown(self._body, data)
 
     @property
     def kept(self) -> int:
         """Bytes of the body that are kept."""
-        return len(self._body)
+        return len(self._first) or len(self._body)
 
     @property
     def unread(self) -> int:
         """Bytes, besides the kept ones, that `read` has to look at."""
-        return self._usage.unread if isinstance(self._usage, JsonUsage) else 0
+        return self._usage.unread if isinstance(self._usage, JsonUsage) else len(self._first)
 
     def drop_body(self) -> None:
         """Keep none of the body from now on."""
-        self._limit = 0
-        self._body.clear()
+        self.keep_body = self._limit = 0
+        self._body = b""
 
     def read(self, *, is_complete: bool) -> Reading:
         """Sum up; once, at the end.
@@ -114,6 +134,8 @@ class ResponseMeter:
         Args:
           is_complete: the answer was sent to its end. Of one that was broken off, what passed counts.
         """
+        if self.is_empty or self._first:
+            self._begin()
         if is_complete and not self.is_empty and not self._decoding_error:
             try:
                 self._decoding.finish()

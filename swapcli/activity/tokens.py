@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from math import isfinite
 from typing import Any, TypeAlias
 
-import attrs
+import msgspec
+from msgspec.structs import replace
 
 UNKNOWN = -1
 """Other figures of the answer are known, this one is not."""
@@ -20,8 +21,7 @@ _MOST = 2**63 - 1
 Object: TypeAlias = Mapping[str, Any]
 
 
-@attrs.frozen
-class Tokens:
+class Tokens(msgspec.Struct, frozen=True):
     """Counts of tokens, and tokens per second. All are 0 where the answer held no figures at all."""
 
     cache: int = 0
@@ -34,8 +34,7 @@ class Tokens:
     per_second: float = 0.0
 
 
-@attrs.define
-class UsageFigures:
+class UsageFigures(msgspec.Struct):
     """Collects what an answer says, in one piece or event by event; `tokens` sums it up."""
 
     _input: int = 0
@@ -89,7 +88,7 @@ class UsageFigures:
 
 
 def _with_timings(tokens: Tokens, timings: Object) -> Tokens:
-    tokens = attrs.evolve(
+    tokens = replace(
         tokens,
         input=_int(timings.get("prompt_n")),
         output=_int(timings.get("predicted_n")),
@@ -97,10 +96,10 @@ def _with_timings(tokens: Tokens, timings: Object) -> Tokens:
         per_second=_number(timings.get("predicted_per_second")),
     )
     if "cache_n" in timings:
-        tokens = attrs.evolve(tokens, cache=_int(timings["cache_n"]))
+        tokens = replace(tokens, cache=_int(timings["cache_n"]))
     if "draft_n" in timings and "draft_n_accepted" in timings:
         drafted, accepted = _int(timings["draft_n"]), _int(timings["draft_n_accepted"])
-        tokens = attrs.evolve(tokens, draft=drafted, draft_accepted=accepted)
+        tokens = replace(tokens, draft=drafted, draft_accepted=accepted)
     return tokens
 
 
@@ -110,12 +109,12 @@ def _with_metrics(tokens: Tokens, metrics: Object) -> Tokens:
         drafted = speculative.get("num_draft_tokens")
         accepted = speculative.get("num_accepted_draft_tokens")
         if drafted is not None and accepted is not None:
-            tokens = attrs.evolve(tokens, draft=_int(drafted), draft_accepted=_int(accepted))
+            tokens = replace(tokens, draft=_int(drafted), draft_accepted=_int(accepted))
     if (first_token_ms := _number(metrics.get("time_to_first_token_ms"))) > 0:
         computed = max(tokens.input - max(tokens.cache, 0), 0)
-        tokens = attrs.evolve(tokens, prompt_per_second=_finite(computed / (first_token_ms / 1000)))
+        tokens = replace(tokens, prompt_per_second=_finite(computed / (first_token_ms / 1000)))
     if (between_tokens_ms := _number(metrics.get("mean_itl_ms"))) > 0:
-        tokens = attrs.evolve(tokens, per_second=_finite(1000 / between_tokens_ms))
+        tokens = replace(tokens, per_second=_finite(1000 / between_tokens_ms))
     return tokens
 
 

@@ -64,7 +64,7 @@ class CurrentState:
             self._tell_status()
 
     def _tell_status(self) -> None:
-        if self.hub.has_clients:
+        if self.hub.clients:
             self.hub.publish(self._status())
 
     def _status(self) -> ModelStatus:
@@ -84,7 +84,7 @@ class LogNews:
     )
 
     def __call__(self, source: Source, data: bytes) -> None:
-        if not self._hub.has_clients:
+        if not self._hub.clients:
             self._decoders.clear()
             return
         decoder = self._decoders.get(source)

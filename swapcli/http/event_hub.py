@@ -6,7 +6,7 @@ For use in one trio run, from its thread.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sized
 from contextlib import contextmanager
 
 import attrs
@@ -95,9 +95,9 @@ class EventHub:
     _subscriptions: set[EventSubscription] = attrs.field(factory=set[EventSubscription], init=False)
 
     @property
-    def has_clients(self) -> bool:
-        """Somebody listens. What is costly to tell need not be put together for nobody."""
-        return bool(self._subscriptions)
+    def clients(self) -> Sized:
+        """Who listens, always the same object. What is costly to tell need not be put together for nobody."""
+        return self._subscriptions
 
     def publish(self, message: Message) -> None:
         """Tell every client. Never blocks."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from typing import Any
 
 import attrs
@@ -18,8 +18,8 @@ class InflightNews:
     _hub: EventHub
 
     @property
-    def is_listening(self) -> bool:
-        return self._hub.has_clients
+    def audience(self) -> Sized:
+        return self._hub.clients
 
     def upsert(self, request: Mapping[str, Any]) -> None:
         self._hub.publish(InflightUpsert(request))

@@ -4,7 +4,7 @@
 
 - upstream: the server of a model, doing next to nothing;
 - relay: our relay before it, leases and recording included, without the rest of the program;
-- unrecorded: the same, following no request;
+- compared: the same, and at a second port without recording: in one process, for no two are equally fast;
 - quart: a bare Quart-Trio route that makes up the upstream's answers itself;
 - forward: a Quart-Trio route that has them from the upstream, in the fewest steps possible.
 
@@ -42,7 +42,7 @@ def request(do: str, *, pause: float = 0.0, path: str = "/v1/completions") -> by
 # -- the servers ------------------------------------------------------------------
 
 
-async def relay_server(upstream_port: int, *, recording: bool = True) -> None:
+async def relay_server(upstream_port: int, *, compared: bool = False) -> None:
     import trio
     from unrecorded import Unrecorded
 
@@ -63,21 +63,26 @@ async def relay_server(upstream_port: int, *, recording: bool = True) -> None:
         open_supervisor(specs, launch=launch, on_stopping=pool.close) as supervisor,
         open_recorder(open_store(config), config, EventHub()) as recorder,
     ):
-        recorder = recorder if recording else Unrecorded(recorder.journal, recorder.inflight)
-        await _serve(create_app(supervisor, config, pool, recorder=recorder))
+        recorders = [recorder, Unrecorded(recorder.journal, recorder.inflight)] if compared else [recorder]
+        await _serve(*(create_app(supervisor, config, pool, recorder=each) for each in recorders))
 
 
-async def _serve(app: ASGIFramework) -> None:
-    """Both applications are served in the same way: by our own server, with its limits and settings."""
+async def _serve(*apps: ASGIFramework) -> None:
+    """All applications are served in the same way: by our own server, with its limits and settings."""
+    import trio
+
     from swapcli._garbage import collect_less_often
     from swapcli.http import Drain, serve_http
 
     collect_less_often()
-    sock = socket.create_server(("127.0.0.1", 0), backlog=512)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.setblocking(False)
-    print(sock.getsockname()[1], flush=True)
-    await serve_http(app, [sock], drain=Drain())
+    sockets = [socket.create_server(("127.0.0.1", 0), backlog=512) for _ in apps]
+    for sock in sockets:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setblocking(False)
+    print(*(sock.getsockname()[1] for sock in sockets), flush=True)
+    async with trio.open_nursery() as nursery:
+        for app, sock in zip(apps, sockets, strict=True):
+            nursery.start_soon(partial(serve_http, app, [sock], drain=Drain()))
 
 
 async def quart_server() -> None:
@@ -135,6 +140,8 @@ class Running:
 
     port: int
     pid: int
+    unrecorded_port: int = 0
+    """Of one that is ``compared``."""
 
     def cpu_seconds(self) -> float:
         """What it has used so far."""
@@ -157,7 +164,8 @@ def running(role: str, *, upstream: Running | None = None) -> Iterator[Running]:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout is not None
         try:
-            yield Running(int(process.stdout.readline()), process.pid)
+            port, *others = map(int, process.stdout.readline().split())
+            yield Running(port, process.pid, *others)
         finally:
             process.kill()
 
@@ -190,7 +198,7 @@ def one_model() -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("role", choices=("upstream", "relay", "unrecorded", "quart", "forward"))
+    parser.add_argument("role", choices=("upstream", "relay", "compared", "quart", "forward"))
     parser.add_argument("--upstream", type=int)
     parser.add_argument("--port", type=int, default=0)
     options = parser.parse_args()
@@ -205,7 +213,7 @@ def main() -> None:
         case "forward":
             trio.run(forwarding_server, options.upstream)
         case role:
-            trio.run(partial(relay_server, options.upstream, recording=role == "relay"))
+            trio.run(partial(relay_server, options.upstream, compared=role == "compared"))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from load_servers import Running, request
 from model_server import ANSWER
 
 _UNMEASURED = 0.5
-"""Seconds at the beginning."""
+"""Seconds at the beginning, usually."""
 
 
 @attrs.frozen
@@ -21,14 +21,16 @@ class Measured:
     """Seconds of the server's CPU for each."""
 
 
-def answers(server: Running, seconds: float, *, connections: int = 16) -> Measured:
+def answers(
+    server: Running, seconds: float, *, connections: int = 16, unmeasured: float = _UNMEASURED
+) -> Measured:
     """Each connection asks anew once it has its answer."""
-    return asyncio.run(_load(server, request("answer"), ANSWER, connections, seconds))
+    return asyncio.run(_load(server, request("answer"), ANSWER, connections, seconds, unmeasured))
 
 
 def streams(server: Running, seconds: float, *, count: int, pause: float = 0.0) -> Measured:
     """That many event streams, with a pause, in seconds, between the events of each."""
-    return asyncio.run(_load(server, request("stream", pause=pause), b"data: ", count, seconds))
+    return asyncio.run(_load(server, request("stream", pause=pause), b"data: ", count, seconds, _UNMEASURED))
 
 
 class Client(asyncio.Protocol):
@@ -70,9 +72,11 @@ async def clients(port: int, request: bytes, marker: bytes, count: int) -> list[
     ]
 
 
-async def _load(server: Running, request: bytes, marker: bytes, count: int, seconds: float) -> Measured:
+async def _load(
+    server: Running, request: bytes, marker: bytes, count: int, seconds: float, unmeasured: float
+) -> Measured:
     asking = await clients(server.port, request, marker, count)
-    await asyncio.sleep(_UNMEASURED)
+    await asyncio.sleep(unmeasured)
     before, cpu, started = sum(each.count for each in asking), server.cpu_seconds(), time.monotonic()
     await asyncio.sleep(seconds)
     found = sum(each.count for each in asking) - before

@@ -20,7 +20,7 @@ from swapcore import ProcState
 class Told:
     """Writes down what it is told, and when."""
 
-    is_listening: bool = True
+    audience: set[str] = attrs.field(factory=lambda: {"a client"})
     messages: list[tuple[float, str, Any]] = attrs.field(factory=list[tuple[float, str, Any]])
 
     def upsert(self, request: Mapping[str, Any]) -> None:
@@ -71,8 +71,10 @@ class Scene:
 
 
 @asynccontextmanager
-async def scene(*, is_listening: bool = True) -> AsyncGenerator[Scene]:
-    told = Told(is_listening)
+async def scene(*, for_nobody: bool = False) -> AsyncGenerator[Scene]:
+    told = Told()
+    if for_nobody:
+        told.audience.clear()
     requests = InflightList(told)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(requests.announce)
@@ -198,17 +200,17 @@ async def test_many_changes_at_once_become_a_snapshot(autojump_clock: MockClock)
 
 
 async def test_nothing_is_worked_out_while_nobody_listens(autojump_clock: MockClock) -> None:
-    async with scene(is_listening=False) as on:
+    async with scene(for_nobody=True) as on:
         request = on.arrive()
         await trio.sleep(1)
         assert on.told.kinds() == []
         # A client comes: it takes a snapshot, and hears of what changes after it.
-        on.told.is_listening = True
+        on.told.audience.add("a client")
         assert [entry["id"] for entry in on.requests.snapshot()] == ["1"]
         request.response_bytes = 7
         await trio.sleep(1)
         assert on.told.kinds() == ["upsert"]
-        on.told.is_listening = False
+        on.told.audience.clear()
         on.requests.remove(request)
         await trio.sleep(1)
         assert on.told.kinds() == []

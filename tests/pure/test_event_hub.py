@@ -51,10 +51,10 @@ def test_h206_h208_frames(message: Message, kind: str, inner: str) -> None:
 
 async def test_every_client_gets_every_message_in_order() -> None:
     hub = EventHub()
-    assert not hub.has_clients
+    assert not hub.clients
     hub.publish(ActivityRecorded(0))
     with hub.subscribe() as first, hub.subscribe() as second:
-        assert hub.has_clients
+        assert hub.clients
         hub.publish(ActivityRecorded(1))
         hub.publish(ProfileChanged("p"))
         expected = frame(ActivityRecorded(1)) + frame(ProfileChanged("p"))
@@ -64,7 +64,7 @@ async def test_every_client_gets_every_message_in_order() -> None:
         hub.publish(ActivityRecorded(2))
         with trio.fail_after(1):
             assert await anext(first) == frame(ActivityRecorded(2))
-    assert not hub.has_clients
+    assert not hub.clients
 
 
 @pytest.mark.parametrize("text", ["one\ntwo\n", "x" * (MOST_BYTES // 100) + "\n\n"])

@@ -10,8 +10,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import attrs
 import pytest
+from msgspec.structs import replace
 
 from swapcli.activity import schema
 from swapcli.activity.database import ActivityDatabase
@@ -33,7 +33,7 @@ def record(id: int, **changes: Any) -> ActivityRecord:
         tokens=Tokens(1, 2, 3, 4, 5, 6.5, 7),
         duration_ms=8,
     )
-    return attrs.evolve(plain, **changes)
+    return replace(plain, **changes)
 
 
 def ids(database: ActivityDatabase, query: ActivityQuery) -> list[int]:

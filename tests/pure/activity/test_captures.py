@@ -14,7 +14,7 @@ from swapcli.activity.response_meter import ResponseMeter
 
 def ended(
     body: bytes = b"answer",
-    *,
+    *more: bytes,
     path: str = "/v1/chat/completions",
     status: int = 200,
     encoding: str = "",
@@ -25,7 +25,8 @@ def ended(
         headers.append((b"content-encoding", encoding.encode()))
     meter = ResponseMeter(path, keep if captured_parts(path).response_body else 0)
     meter.start(status, headers)
-    meter.feed(body)
+    for piece in (body, *more):
+        meter.feed(piece)
     exchanged = Exchanged(path, [(b"host", b"h"), (b"x-session-id", b"7")], [b"ques", b"tion"], headers)
     return EndedRequest(
         id=1,
@@ -126,10 +127,12 @@ def test_which_requests_are_kept() -> None:
 @pytest.mark.rule("H100")
 def test_an_answer_that_is_too_long_is_not_kept_but_is_read() -> None:
     long = b'{"usage":{"prompt_tokens":4},"x":"' + b"y" * 2000 + b'"}'
-    request = ended(long)
-    assert request.size == len(b"question")
-    assert kept(request) is None
-    assert request.measure().record.tokens.input == 4
+    for pieces in ((long,), (long[:50], long[50:]), (long[:1500], long[1500:])):
+        request = ended(*pieces)
+        assert request.size == len(b"question") + (len(long) if len(pieces) == 1 else 0)
+        assert kept(request) is None
+        assert request.size == 0
+        assert request.measure().record.tokens.input == 4
 
 
 @pytest.mark.rule("H100")
@@ -137,8 +140,9 @@ def test_when_memory_is_short_the_figures_stay() -> None:
     request = ended(b'{"usage":{"prompt_tokens":4}}')
     assert request.size > 20
     request.forget_capture()
-    assert request.size == 0
+    assert request.size == len(b'{"usage":{"prompt_tokens":4}}')  # of which the figures are still to be read
     assert kept(request) is None
+    assert request.size == 0
     assert request.measure().record.tokens.input == 4
 
 
