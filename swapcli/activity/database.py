@@ -1,4 +1,4 @@
-"""The records in SQLite: written in batches, read by page. Synchronous; for worker threads, one at a time."""
+"""The records in SQLite: written in batches, read by page. Synchronous; for one thread at a time."""
 
 from __future__ import annotations
 

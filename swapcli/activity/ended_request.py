@@ -76,7 +76,7 @@ class EndedRequest(msgspec.Struct, eq=False, kw_only=True):
         self.size = self.meter.kept
 
     def measure(self) -> Measured:
-        """Work it out; the second time, return the same. Takes time; for a worker thread."""
+        """Work it out; the second time, return the same. For a worker thread, unless `unread` is little."""
         if self._measured is None:
             reading = self.meter.read(is_complete=self.is_complete)
             status = self.meter.status or CLIENT_LEFT

@@ -1,7 +1,8 @@
 """Where requests that have ended are written down, beside the answers that are under way.
 
-`Journal.add` only puts a request into a queue. What takes time, reading its figures, compressing its capture
-and a database on a disk, happens in a worker thread, for all that came within a moment at once.
+`Journal.add` only puts a request into a queue. What comes then, reading its figures, compressing its capture
+and writing it to the database, is done for all that came within a moment at once: in a worker thread, for all
+of that may take long, or at once where it is certain to be short.
 """
 
 from __future__ import annotations
