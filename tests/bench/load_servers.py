@@ -44,11 +44,19 @@ def request(do: str, *, pause: float = 0.0, path: str = "/v1/completions") -> by
 
 async def relay_server(upstream_port: int, *, compared: bool = False) -> None:
     import trio
-    from unrecorded import Unrecorded
+    from unrecorded import Uncounted, Unrecorded
 
     from swapcli._recording import open_recorder, open_store
     from swapcli.config import Configuration, ModelConfig
-    from swapcli.http import EventHub, UpstreamPool, create_app
+    from swapcli.http import (
+        CurrentState,
+        EventHub,
+        FleetHistory,
+        Measurements,
+        UpstreamPool,
+        create_app,
+        tell,
+    )
     from swapcore import Endpoint, ModelId, ModelSpec, open_supervisor
 
     endpoint = Endpoint(f"http://127.0.0.1:{upstream_port}")
@@ -57,14 +65,24 @@ async def relay_server(upstream_port: int, *, compared: bool = False) -> None:
         task_status.started(endpoint)  # it runs already: only the relay is measured, leases included
         await trio.sleep_forever()
 
-    pool = UpstreamPool()
-    specs, config = [ModelSpec(ModelId("m"))], Configuration(models={"m": ModelConfig()})
+    specs, config, hub = [ModelSpec(ModelId("m"))], Configuration(models={"m": ModelConfig()}), EventHub()
+    pool, other_pool = UpstreamPool(), UpstreamPool()
     async with (
         open_supervisor(specs, launch=launch, on_stopping=pool.close) as supervisor,
-        open_recorder(open_store(config), config, EventHub()) as recorder,
+        open_supervisor(specs, launch=launch, on_stopping=other_pool.close) as other,
+        supervisor.events() as events,
+        open_recorder(open_store(config), config, hub) as recorder,
+        trio.open_nursery() as nursery,
     ):
-        recorders = [recorder, Unrecorded(recorder.journal, recorder.inflight)] if compared else [recorder]
-        await _serve(*(create_app(supervisor, config, pool, recorder=each) for each in recorders))
+        measured = Measurements.of(config.performance)
+        state = CurrentState(hub, supervisor, config, active_profile=lambda: None)
+        nursery.start_soon(tell, events, (state.take, FleetHistory().take, measured.metrics.take))
+        apps = [create_app(supervisor, config, pool, recorder=recorder, measurements=measured)]
+        if compared:
+            nothing = Unrecorded(recorder.journal, recorder.inflight)
+            uncounted = Measurements(measured.monitor, metrics=Uncounted(repr))
+            apps.append(create_app(other, config, other_pool, recorder=nothing, measurements=uncounted))
+        await _serve(*apps)
 
 
 async def _serve(*apps: ASGIFramework) -> None:

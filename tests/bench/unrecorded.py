@@ -1,4 +1,4 @@
-"""What recording costs is measured against this: the same server, following nothing."""
+"""What recording costs is measured against this: the same server, following and counting nothing."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import attrs
 
 from swapcli.activity.inflight import InflightRequest
 from swapcli.activity.recorder import Recorder, Recording
+from swapcli.metrics import FleetMetrics
 
 
 class _Unfollowed(Recording):
@@ -46,3 +47,10 @@ class Unrecorded(Recorder):
 
     def follow(self, **_: Any) -> Recording:
         return self._nothing
+
+
+class Uncounted(FleetMetrics):
+    """Takes no time."""
+
+    def request_ended(self, *_: object, **__: object) -> None:
+        pass
