@@ -35,6 +35,7 @@ from .config import (
     to_specs,
 )
 from .http import (
+    NEWS,
     ActiveProfile,
     ConfigReload,
     CurrentState,
@@ -214,7 +215,7 @@ class _Server:
         live = Live(self._logs, state, drain.stop)
         measured = Measurements.of(config.performance, lines_dropped=self._logs.count_dropped)
         async with (
-            supervisor.events() as events,
+            supervisor.events(*NEWS) as events,
             open_recorder(self._database, config, hub) as recorder,
             trio.open_nursery() as nursery,
         ):

@@ -20,12 +20,16 @@ class Subscriber:
     Iterate it in one task. Cancellation: nothing is lost, and the iteration can go on.
     """
 
+    _kinds: frozenset[type[Event]] = frozenset()
+    """Only these; empty: all."""
     _backlog: deque[Event] = attrs.field(factory=deque[Event], init=False)
     _missed: int = attrs.field(default=0, init=False)
     _ended: bool = attrs.field(default=False, init=False)
     _arrived: trio.Event = attrs.field(factory=trio.Event, init=False)
 
     def push(self, event: Event) -> None:
+        if self._kinds and type(event) not in self._kinds:
+            return
         if len(self._backlog) == BACKLOG:
             self._backlog.popleft()
             self._missed += 1

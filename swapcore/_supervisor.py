@@ -238,11 +238,15 @@ class Supervisor:
         await self._loop.until(Condition(lambda: not self._loop.waiters), nothing)
 
     @asynccontextmanager
-    async def events(self) -> AsyncGenerator[AsyncIterator[Event]]:
+    async def events(self, *kinds: type[Event]) -> AsyncGenerator[AsyncIterator[Event]]:
         """Watch what happens from here on::
 
             async with supervisor.events() as events:
                 async for event in events: ...
+
+        Args:
+          kinds: only events of these classes. A `LeaseGranted` comes with
+            each request: whoever wants none need not wake up for it.
 
         A subscriber that is slow never delays anything; it gets an
         `EventsMissed` in place of what it was too slow for. The iteration
@@ -251,7 +255,7 @@ class Supervisor:
         Cancellation of an ``await anext(events)``: no event is lost, and the
         iteration can go on.
         """
-        subscriber = Subscriber()
+        subscriber = Subscriber(frozenset(kinds))
         self._loop.feed.add(subscriber)
         try:
             yield subscriber

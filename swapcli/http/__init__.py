@@ -5,7 +5,7 @@ from .current_state import CurrentState as CurrentState, LogNews as LogNews
 from .event_hub import EventHub as EventHub
 from .event_messages import ActivityRecorded as ActivityRecorded, ConfigReload as ConfigReload
 from .fleet_history import FleetHistory as FleetHistory
-from .fleet_news import tell as tell
+from .fleet_news import NEWS as NEWS, tell as tell
 from .forward_proxy import ProxyEnvironment as ProxyEnvironment
 from .front import Front as Front, create_app as create_app
 from .hypercorn_glue import Drain as Drain, serve_http as serve_http

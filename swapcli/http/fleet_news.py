@@ -5,16 +5,16 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterable, Callable, Sequence
 
-from swapcore import Event
+from swapcore import Crashed, Event, LeaseRefused, StateChanged, SwapCommitted, SwapEnded
+
+NEWS: Sequence[type[Event]] = (StateChanged, SwapCommitted, SwapEnded, LeaseRefused, Crashed)
+"""All but the grants, one of which comes with each request."""
 
 log = logging.getLogger("swapcli.http")
 
 
 async def tell(events: AsyncIterable[Event], listeners: Sequence[Callable[[Event], None]]) -> None:
-    """Call each of *listeners*, which must not block, with each event, until cancelled.
-
-    One task for all of them: there are events for each request, and each task that wakes up for one costs.
-    """
+    """Call each of *listeners*, which must not block, with each event, until cancelled."""
     async for event in events:
         for listen in listeners:
             try:

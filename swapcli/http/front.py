@@ -95,7 +95,7 @@ def create_app(
             return create_pages(fleet, config, active, reload_requests, past, followed, measured, ui_files)
 
         destinations, wishes = Destinations.of(config), CallerWishes.of(config)
-        targets = TargetRequests.of(config, fleet, pool)
+        targets = TargetRequests.of(config, fleet, pool, measured.metrics)
         return Site(
             ModelRequests.of(
                 config,

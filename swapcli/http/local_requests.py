@@ -12,6 +12,7 @@ import trio
 from hypercorn.typing import ASGISendCallable, ASGISendEvent
 
 from swapcli.config import Configuration, ModelConfig
+from swapcli.metrics import FleetMetrics
 from swapcore import Endpoint, ModelId, Overloaded, ProcState, SwapcoreError, Waiting
 
 from .bookings import Booking
@@ -49,12 +50,15 @@ class LocalRequests:
     _timeouts: Mapping[str, UpstreamTimeouts]
     _priorities: Mapping[str, int]
     _has_keys: bool
+    _metrics: FleetMetrics
 
     @classmethod
-    def of(cls, config: Configuration, fleet: Fleet, pool: UpstreamPool) -> LocalRequests:
+    def of(
+        cls, config: Configuration, fleet: Fleet, pool: UpstreamPool, metrics: FleetMetrics
+    ) -> LocalRequests:
         priorities = config.routing.scheduler.settings.fifo.priority
         timeouts = {id: upstream_timeouts(model.timeouts) for id, model in config.models.items()}
-        return cls(fleet, pool, config.models, timeouts, priorities, bool(config.api_keys))
+        return cls(fleet, pool, config.models, timeouts, priorities, bool(config.api_keys), metrics)
 
     async def serve(
         self, call: Call, model: ModelId, sending: Sending, booking: Booking
@@ -68,7 +72,8 @@ class LocalRequests:
         Cancellation: the place in the queue is given up, and the connection to the process closed.
         """
         exchange, config = call.exchange, self._models[model]
-        if self._ignores(model, call):
+        is_ignored = exchange.may_upgrade and config.compat.ignore_websockets
+        if is_ignored:
             if call.recording is not None:
                 call.recording.unlist()
             if state_of(self._fleet, model) is not ProcState.READY:
@@ -95,9 +100,12 @@ class LocalRequests:
         give_up_at, was_replayed = inf, False
         while True:
             booking.release()  # no checkpoint until the supervisor counts it
-            patience = max(0.0, call.give_up_at - trio.current_time())
+            asked_at = trio.current_time()
+            patience = max(0.0, call.give_up_at - asked_at)
             try:
-                async with self._held(model, call, patience, waits) as endpoint:
+                async with self._held(model, call, patience, waits, is_ignored=is_ignored) as endpoint:
+                    if not is_ignored:
+                        self._metrics.lease_granted(model, trio.current_time() - asked_at)
                     if call.recording is not None:
                         call.recording.granted(self._priorities.get(model, 0))
                     if loading is not None:
@@ -136,15 +144,18 @@ class LocalRequests:
             await trio.sleep(_RECONNECT_PAUSE)
 
     def _held(
-        self, model: ModelId, call: Call, patience: float, waits: Callable[[Waiting], None]
+        self,
+        model: ModelId,
+        call: Call,
+        patience: float,
+        waits: Callable[[Waiting], None],
+        *,
+        is_ignored: bool,
     ) -> AbstractAsyncContextManager[Endpoint, bool | None]:
         """The model's process for the length of a block; a websocket that is ignored holds nothing."""
-        if self._ignores(model, call):
+        if is_ignored:
             return nullcontext(Endpoint(self._models[model].proxy))
         return self._fleet.lease(model, priority=call.priority, give_up_after=patience, on_wait=waits)
-
-    def _ignores(self, model: ModelId, call: Call) -> bool:
-        return call.exchange.may_upgrade and self._models[model].compat.ignore_websockets
 
     def _watched_send(self, model: ModelId, send: ASGISendCallable) -> ASGISendCallable:
         """The client's side; where a silent model is to be noticed, what passes is a sign of life."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import attrs
 
 from swapcli.config import Configuration
+from swapcli.metrics import FleetMetrics
 
 from .bookings import Booking
 from .call import Call, Sending
@@ -24,8 +25,10 @@ class TargetRequests:
     _peers: PeerRequests
 
     @classmethod
-    def of(cls, config: Configuration, fleet: Fleet, pool: UpstreamPool) -> TargetRequests:
-        return cls(LocalRequests.of(config, fleet, pool), PeerRequests.of(config, pool))
+    def of(
+        cls, config: Configuration, fleet: Fleet, pool: UpstreamPool, metrics: FleetMetrics
+    ) -> TargetRequests:
+        return cls(LocalRequests.of(config, fleet, pool, metrics), PeerRequests.of(config, pool))
 
     async def serve(
         self, target: Target, call: Call, sending: Sending, booking: Booking

@@ -86,8 +86,6 @@ class FleetMetrics:
                     known = reason in self.swaps or len(self.swaps) < _MOST_REASONS
                     self.swaps[reason if known else OTHER_REASON] += 1
                     self.evictions.update(evicted)
-            case LeaseGranted(model=model, waited=waited):
-                self.waits.observe(model, waited)
             case LeaseRefused(model=model, error=error):
                 self.refusals[model, self._code_of(error)] += 1
             case Crashed(model=model):
@@ -95,8 +93,15 @@ class FleetMetrics:
                 self._crashed.add(model)
             case EventsMissed(count=count):
                 self.events_missed += count
-            case SwapEnded():
-                pass  # its parts are counted as they happen
+            case SwapEnded() | LeaseGranted():
+                pass  # the parts of the one are counted as they happen, the other by `lease_granted`
+
+    def lease_granted(self, model: ModelId, waited: float) -> None:
+        """Count a request that has got its model, after so many seconds.
+
+        Not an event's business: a task that wakes up for each request costs more than all that is counted.
+        """
+        self.waits.observe(model, waited)
 
     def request_ended(self, model: ModelId, status: int, *, first_byte: float | None, total: float) -> None:
         """Count a request to a model. Durations are seconds since it arrived.

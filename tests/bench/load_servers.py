@@ -49,6 +49,7 @@ async def relay_server(upstream_port: int, *, compared: bool = False) -> None:
     from swapcli._recording import open_recorder, open_store
     from swapcli.config import Configuration, ModelConfig
     from swapcli.http import (
+        NEWS,
         CurrentState,
         EventHub,
         FleetHistory,
@@ -70,7 +71,7 @@ async def relay_server(upstream_port: int, *, compared: bool = False) -> None:
     async with (
         open_supervisor(specs, launch=launch, on_stopping=pool.close) as supervisor,
         open_supervisor(specs, launch=launch, on_stopping=other_pool.close) as other,
-        supervisor.events() as events,
+        supervisor.events(*NEWS) as events,
         open_recorder(open_store(config), config, hub) as recorder,
         trio.open_nursery() as nursery,
     ):

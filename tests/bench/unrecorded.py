@@ -52,5 +52,8 @@ class Unrecorded(Recorder):
 class Uncounted(FleetMetrics):
     """Takes no time."""
 
+    def lease_granted(self, *_: object) -> None:
+        pass
+
     def request_ended(self, *_: object, **__: object) -> None:
         pass

@@ -37,7 +37,7 @@ async def test_the_feed_tells_a_swap_with_its_reason_and_durations(autojump_cloc
     assert changes == ["a starting", "a ready", "a stopping", "a stopped", "b starting", "b ready"]
 
 
-async def test_a_subscriber_may_look_for_a_while_only_and_go_onuse_later(autojump_clock: MockClock) -> None:
+async def test_a_subscriber_may_look_for_a_while_only_and_go_on_later(autojump_clock: MockClock) -> None:
     async with (
         swapcore.open_supervisor(SPECS, launch=FakeServers()) as supervisor,
         supervisor.events() as events,
@@ -52,6 +52,21 @@ async def test_a_subscriber_may_look_for_a_while_only_and_go_onuse_later(autojum
             await trio.lowlevel.checkpoint()
         kinds = [type(await anext(events)) for _ in range(2)]
         assert kinds == [swapcore.StateChanged, swapcore.StateChanged], "nothing was lost but what was had"
+
+
+async def test_a_subscriber_may_choose_what_it_hears_of(autojump_clock: MockClock) -> None:
+    servers = FakeServers(load_seconds={A: 5})
+    async with (
+        swapcore.open_supervisor(SPECS, launch=servers) as supervisor,
+        supervisor.events(swapcore.SwapEnded, swapcore.LeaseGranted) as events,
+        supervisor.events() as everything,
+    ):
+        await supervisor.load(A)
+        assert [type(await anext(events)) for _ in range(2)] == [swapcore.SwapEnded, swapcore.LeaseGranted]
+        with trio.move_on_after(100) as look:
+            await anext(events)
+        assert look.cancelled_caught
+        assert type(await anext(everything)) is swapcore.SwapCommitted
 
 
 @pytest.mark.rule("L6")

@@ -306,6 +306,7 @@ async def test_h111_an_ignored_websocket_neither_loads_nor_holds_the_model() -> 
             await peer.send(TextMessage("hello"))
             assert await peer.message() == "hello"
             assert served.fleet.leases == []
+            assert served.measured.metrics.waits.histograms == {}
 
 
 async def test_a_websocket_ends_when_its_model_is_stopped() -> None:

@@ -82,7 +82,8 @@ def test_a_load_that_is_called_off_counts_as_a_stop_only() -> None:
 
 def test_g38_waits_and_refusals() -> None:
     found = metrics()
-    found.take(LeaseGranted(1.0, A, 2.5))
+    found.lease_granted(A, 2.5)
+    found.take(LeaseGranted(1.0, A, 2.5))  # the same one
     found.take(LeaseRefused(1.0, B, ValueError("queue_full")))
     found.take(LeaseRefused(1.0, B, ValueError("queue_full")))
     assert counts(found, "waits") == (1, 2.5)
