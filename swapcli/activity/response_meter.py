@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from .content_decoding import IDENTITY, Decoding, DecodingFailed, decoding_of
+from .content_decoding import IDENTITY, MOST, Decoding, DecodingFailed, decoding_of
 from .error_text import error_text
 from .growing_bytes import grown
 from .json_usage import JsonUsage
@@ -120,8 +120,10 @@ class ResponseMeter(msgspec.Struct, eq=False):
 
     @property
     def unread(self) -> int:
-        """Bytes, besides the kept ones, that `read` has to look at."""
-        return self._usage.unread if isinstance(self._usage, JsonUsage) else len(self._first)
+        """Bytes, besides the kept ones, that `read` has to look at. One that is encoded may hold many."""
+        if self._first:
+            return MOST if any(name.lower() == b"content-encoding" for name, _ in self._headers) else 0
+        return self._usage.unread if isinstance(self._usage, JsonUsage) else 0
 
     def drop_body(self) -> None:
         """Keep none of the body from now on."""

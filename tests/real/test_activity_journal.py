@@ -135,10 +135,23 @@ class FullDisk:
 
 
 @pytest.mark.parametrize(
-    ("on_disk", "padding", "in_thread"), [(False, 0, False), (False, 100_000, True), (True, 0, True)]
+    ("on_disk", "padding", "packed", "in_thread"),
+    [
+        (False, 0, False, False),
+        (False, 60_000, False, False),
+        (False, 100_000, False, True),
+        (False, 100_000, True, True),
+        (True, 0, False, True),
+    ],
 )
 async def test_a_thread_is_used_for_what_may_take_long(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, on_disk: bool, padding: int, in_thread: bool
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    on_disk: bool,
+    padding: int,
+    packed: bool,
+    in_thread: bool,
 ) -> None:
     threads: list[bool] = []
     write = ActivityDatabase.write
@@ -149,7 +162,7 @@ async def test_a_thread_is_used_for_what_may_take_long(
 
     monkeypatch.setattr(ActivityDatabase, "write", watched)
     async with open_journal(open_database(str(tmp_path / "a.db") if on_disk else "")) as journal:
-        journal.add(ended(journal, padding=padding))
+        journal.add(ended(journal, padding=padding, packed=packed))
         assert await ids(journal) == [1]
     assert threads == [in_thread]
 
