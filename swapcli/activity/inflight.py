@@ -224,7 +224,7 @@ class InflightList:
         for id, change in changed.items():
             if change is None:
                 self._listener.remove(id)
-            else:
+            elif id in self._requests:  # else it ended while nobody listened
                 change.shown = change.progress
                 self._listener.upsert(change.as_json())
 

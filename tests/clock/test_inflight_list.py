@@ -217,6 +217,17 @@ async def test_nothing_is_worked_out_while_nobody_listens(autojump_clock: MockCl
         assert len(on.requests) == 0
 
 
+async def test_who_comes_as_another_leaves_hears_of_nothing_that_has_ended(autojump_clock: MockClock) -> None:
+    async with scene() as on:
+        request = on.arrive()
+        on.told.audience.clear()
+        on.requests.remove(request)
+        on.told.audience.add("another client")
+        assert on.requests.snapshot() == []
+        await trio.sleep(1)
+        assert on.told.kinds() == []
+
+
 @pytest.mark.rule("H142")
 async def test_calling_a_request_off(autojump_clock: MockClock) -> None:
     async with scene() as on:
