@@ -54,7 +54,7 @@ def _life() -> list[Round]:
         rounds: list[Round] = []
         turns = [relay, unrecorded, quart]
         for _ in range(ROUNDS):
-            # They take turns, so that a busy moment of the machine hits all alike, and each is first at times.
+            # A busy moment of the machine hits all alike, and each is first at times.
             turns = turns[1:] + turns[:1]
             found = {each: answers(each, SECONDS, unmeasured=UNMEASURED) for each in turns}
             ours = found[relay]
