@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from math import inf
 
 import attrs
@@ -153,6 +154,8 @@ class UpstreamConnection:
 
     _stream: trio.abc.Stream
     _socket: trio.socket.SocketType
+    _is_plain: bool = attrs.field(init=False)
+    """What comes from the socket is the stream, and can be read like a file."""
     is_reused: bool = attrs.field(default=False, init=False)
     """It has carried a request before, so it may have been closed by the other side meanwhile."""
     idle_since: float = attrs.field(default=0.0, init=False)
@@ -160,6 +163,9 @@ class UpstreamConnection:
     _closed_why: SwapcoreError = attrs.field(factory=Closed, init=False)
     _uploading: bool = attrs.field(default=False, init=False)
     _response: _Response | None = attrs.field(default=None, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._is_plain = isinstance(self._stream, trio.SocketStream) and os.name == "posix"
 
     async def request(
         self,
@@ -301,8 +307,21 @@ class UpstreamConnection:
         self._uploading = False
         head_scope.deadline = trio.current_time() + patience
 
+    async def _read_socket(self) -> bytes:
+        """Do what the stream does, but wait before the first attempt: what is wanted is not there yet."""
+        while True:
+            await trio.lowlevel.wait_readable(self._socket)
+            try:
+                return os.read(self._socket.fileno(), _READ_SIZE)
+            except BlockingIOError:
+                pass
+            except OSError:
+                raise (trio.ClosedResourceError if self._closed else trio.BrokenResourceError) from None
+
     async def _receive(self, *, cut_off: bool = False) -> bytes | bytearray:
         try:
+            if self._is_plain:
+                return await self._read_socket()
             return await self._stream.receive_some(_READ_SIZE)
         except trio.ClosedResourceError:
             raise UpstreamStopped(self._closed_why) from None

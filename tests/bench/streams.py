@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import statistics
 
+import attrs
 from load_servers import Running, running
 from relay_load import streams
 from table import Row
@@ -22,9 +23,9 @@ EVENTS_PER_SECOND = 2560
 def measure() -> list[Row]:
     with (
         running("upstream") as upstream,
-        running("relay", upstream=upstream) as relay,
-        running("quart") as quart,
+        running("compared", upstream=upstream) as relay,
     ):
+        quart = attrs.evolve(relay, port=relay.quart_port)
         return [row for count in COUNTS for row in _rows(relay, quart, count)]
 
 
