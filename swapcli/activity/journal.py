@@ -1,8 +1,8 @@
 """Where requests that have ended are written down, beside the answers that are under way.
 
 `Journal.add` only puts a request into a queue. What comes then, reading its figures, compressing its capture
-and writing it to the database, is done for all that came within a moment at once: in a worker thread, for all
-of that may take long, or at once where it is certain to be short.
+and writing it to the database, is done together for all that ended within a moment: in a worker thread,
+unless it is certain to be short.
 """
 
 from __future__ import annotations
