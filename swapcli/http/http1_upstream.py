@@ -310,6 +310,8 @@ class UpstreamConnection:
     async def _read_socket(self) -> bytes:
         """Do what the stream does, but wait before the first attempt: what is wanted is not there yet."""
         while True:
+            if self._closed:  # by another task, since we read the last time; trio takes no socket that is
+                raise trio.ClosedResourceError
             await trio.lowlevel.wait_readable(self._socket)
             try:
                 return os.read(self._socket.fileno(), _READ_SIZE)

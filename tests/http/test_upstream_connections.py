@@ -215,6 +215,25 @@ async def test_closing_an_endpoint_before_the_answer_is_a_503_and_starts_nothing
         assert served.fleet.leases == ["m"]
 
 
+async def test_a_model_that_is_stopped_between_two_pieces_of_its_answer() -> None:
+    """The connection is closed while nobody reads from it, as when the client is slow."""
+
+    async def answer(seen: Seen, stream: trio.SocketStream) -> None:
+        await stream.send_all(b"HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\nfirst")
+        await trio.sleep_forever()
+
+    pool = UpstreamPool()
+    async with upstream(answer) as up:
+        connection = await pool.acquire(up.endpoint)
+        question = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+        await connection.request(question, (), head_only=False, patience=PATIENCE, nursery=None)
+        assert await connection.next_body() == b"first"
+        pool.close(ModelId("m"), up.endpoint, STOPPED)
+        for _ in range(2):
+            with pytest.raises(UpstreamStopped):
+                await connection.next_body()
+
+
 async def test_no_more_than_the_bound_is_kept_idle() -> None:
     release = trio.Event()
 
