@@ -107,10 +107,10 @@ def serve(
         raise ConfigurationError(loaded.refusals)
     systemd = Systemd.of_environment(os.environ)
     sockets = _sockets_of(systemd) or bind(listen)
-    database = open_store(loaded.config)
     logs = open_server_logs()
-    _apply_to_logs(logs, loaded.config)
     try:
+        _apply_to_logs(logs, loaded.config)
+        database = open_store(loaded.config)
         for problem in loaded.warnings:
             logger.warning("%s", problem)
         server = _Server(

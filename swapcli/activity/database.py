@@ -58,11 +58,15 @@ class ActivityDatabase:
     """Of the file; empty: in memory."""
     last_id: int
     """The highest id that a record here had when it was opened."""
+    stands_in: bool = False
+    """In memory, in the place of a file that cannot be used."""
 
     @classmethod
-    def open(cls, path: str = "") -> ActivityDatabase:
+    def open(cls, path: str = "", *, stands_in: bool = False) -> ActivityDatabase:
         """Open a file, or a database in memory, and bring it up to date.
 
+        Args:
+          stands_in: it takes the place of a file that cannot be used.
         Raises:
           NewerFile: see there.
           sqlite3.Error: the file cannot be opened, or is damaged.
@@ -90,7 +94,7 @@ class ActivityDatabase:
         except BaseException:
             connection.close()
             raise
-        database = cls(connection, path, last_id)
+        database = cls(connection, path, last_id, stands_in)
         # Of one in memory that nobody runs, nobody knows when it is over.
         weakref.finalize(database, connection.close)
         return database

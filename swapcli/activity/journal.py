@@ -58,7 +58,7 @@ class JournalStatistics:
     lost: int
     """Records that could not be written, and had to be forgotten."""
     failures: int
-    """Attempts to write that failed."""
+    """Attempts to write, or to open the file, that failed."""
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -93,6 +93,7 @@ class Journal:
     def __attrs_post_init__(self) -> None:
         self._last_id = self._database.last_id
         self._wanted_path = self._database.path
+        self._failures = int(self._database.stands_in)
 
     def __repr__(self) -> str:
         return f"<Journal in {self._database.path or 'memory'}: {self.statistics()}>"
@@ -249,6 +250,7 @@ class Journal:
             self._wanted_path = self._database.path
         self._last_id = max(self._last_id, self._database.last_id)
         if self._database is not before:
+            self._failures += self._database.stands_in
             with suppress(sqlite3.Error):  # all that it was to keep is in it
                 await self._beside(before.close)
 
@@ -297,7 +299,7 @@ def open_database(path: str = "") -> ActivityDatabase:
         raise StoreRefused(f"{path}: {newer}") from None
     except (OSError, ValueError, sqlite3.Error) as error:  # ValueError: it is no name that a file can have
         log.warning("%r cannot be used: %s; requests are recorded in memory only", path, error)
-        return ActivityDatabase.open()
+        return ActivityDatabase.open(stands_in=True)
 
 
 def _write(database: ActivityDatabase, batch: Sequence[EndedRequest], keep: int) -> None:

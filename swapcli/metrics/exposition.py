@@ -194,7 +194,11 @@ def _of_recording(recording: JournalStatistics) -> Iterator[Metric]:
             "Requests that could not be written down, and were forgotten",
             recording.lost,
         ),
-        ("swapcli_record_failures", "Attempts to write requests down that failed", recording.failures),
+        (
+            "swapcli_record_failures",
+            "Attempts to write requests down, or to open their file, that failed",
+            recording.failures,
+        ),
     ):
         yield _counter(name, help, (), [((), count)])
     yield _gauge(

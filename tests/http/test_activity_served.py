@@ -139,6 +139,37 @@ def test_a_file_of_llama_swap_is_refused_before_anything_starts(tmp_path: Path) 
         pass
 
 
+def test_a_damaged_file_is_told_of_like_everything_else_and_used_once_it_is_mended(tmp_path: Path) -> None:
+    store, config = tmp_path / "a.db", write_models(tmp_path)
+    ActivityDatabase.open(str(store)).close()
+    healthy = store.read_bytes()
+    store.write_bytes(healthy[:4096] + b"\xff" * (len(healthy) - 4096))
+    config.write_text(config.read_text() + f"store: {{path: {store}}}\n")
+
+    def failures(server: Server) -> bytes:
+        lines = server.get("/metrics").splitlines()
+        return next(line for line in lines if line.startswith(b"swapcli_record_failures_total"))
+
+    with serving(config, tmp_path / "log") as server:
+        told = f"[WARN] '{store}' cannot be used".encode()
+        assert told in server.get("/logs")
+        assert told.decode() in server.log.read_text()
+        assert failures(server).endswith(b" 1.0")
+        ask(server, "/v1/completions", {"model": "south", "prompt": "Say", "max_tokens": 3})
+        until(lambda: json.loads(server.get("/api/metrics/activity"))["total"] == 1)
+        store.write_bytes(healthy)
+        config.write_text(config.read_text() + "captureBuffer: 0\n")
+        server.get("/api/reload", method="POST")
+        ask(server, "/v1/completions", {"model": "south", "prompt": "Say", "max_tokens": 3})
+
+        def written() -> bool:
+            with closing(sqlite3.connect(store)) as raw:
+                return bool(raw.execute("SELECT id FROM activity").fetchall() == [(2,)])
+
+        until(written)
+        assert failures(server).endswith(b" 1.0")
+
+
 @pytest.mark.rule("H166")
 def test_the_record_survives_a_reload_and_can_move(tmp_path: Path) -> None:
     config = write_models(tmp_path)

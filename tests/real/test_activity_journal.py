@@ -239,6 +239,7 @@ async def test_a_damaged_file_is_a_warning(tmp_path: Path, caplog: pytest.LogCap
         journal.add(ended(journal))
         journal.add(ended(journal))
         assert await ids(journal) == [2]
+        assert journal.statistics().failures == 1
     assert "requests are recorded in memory only" in caplog.text
     assert path.read_bytes() == damaged
 
