@@ -88,7 +88,7 @@ class Journal:
     _is_failing: bool = attrs.field(default=False, init=False)
     _written: int = attrs.field(default=0, init=False)
     _lost: int = attrs.field(default=0, init=False)
-    _failures: int = attrs.field(default=0, init=False)
+    _failures: int = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._last_id = self._database.last_id

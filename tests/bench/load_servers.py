@@ -3,9 +3,9 @@
     python tests/bench/load_servers.py ROLE [--upstream PORT] [--port PORT]
 
 - upstream: the server of a model, doing next to nothing;
-- relay: our relay before it, leases and recording included, without the rest of the program;
-- compared: the same; at a second port without recording; and at a third the route of ``quart``. All are in
-  one process, for with the same code one process is up to a tenth faster than another, all its life;
+- relay: our relay before it, leases and recording included, without the rest of the program; at a second port
+  the same without recording, and at a third the route of ``quart``. All are in one process, for with the same
+  code one process is up to a tenth faster than another, all its life;
 - quart: a bare Quart-Trio route that makes up the upstream's answers itself;
 - forward: a Quart-Trio route that has them from the upstream, in the fewest steps possible.
 
@@ -43,7 +43,7 @@ def request(do: str, *, pause: float = 0.0, path: str = "/v1/completions") -> by
 # -- the servers ------------------------------------------------------------------
 
 
-async def relay_server(upstream_port: int, *, compared: bool = False) -> None:
+async def relay_server(upstream_port: int) -> None:
     import trio
     from unrecorded import Uncounted, Unrecorded
 
@@ -79,15 +79,13 @@ async def relay_server(upstream_port: int, *, compared: bool = False) -> None:
         measured = Measurements.of(config.performance)
         state = CurrentState(hub, supervisor, config, active_profile=lambda: None)
         nursery.start_soon(tell, events, (state.take, FleetHistory().take, measured.metrics.take))
-        apps: list[ASGIFramework] = [
-            create_app(supervisor, config, pool, recorder=recorder, measurements=measured)
-        ]
-        if compared:
-            nothing = Unrecorded(recorder.journal, recorder.inflight)
-            uncounted = Measurements(measured.monitor, metrics=Uncounted(repr))
-            apps.append(create_app(other, config, other_pool, recorder=nothing, measurements=uncounted))
-            apps.append(quart_app())
-        await _serve(*apps)
+        nothing = Unrecorded(recorder.journal, recorder.inflight)
+        uncounted = Measurements(measured.monitor, metrics=Uncounted(repr))
+        await _serve(
+            create_app(supervisor, config, pool, recorder=recorder, measurements=measured),
+            create_app(other, config, other_pool, recorder=nothing, measurements=uncounted),
+            quart_app(),
+        )
 
 
 async def _serve(*apps: ASGIFramework) -> None:
@@ -164,9 +162,9 @@ class Running:
     port: int
     pid: int
     unrecorded_port: int = 0
-    """Of one that is ``compared``."""
+    """Of the relay, without recording."""
     quart_port: int = 0
-    """Of one that is ``compared``."""
+    """Of the route in the process of the relay."""
 
     def cpu_seconds(self) -> float:
         """What it has used so far."""
@@ -223,7 +221,7 @@ def one_model() -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("role", choices=("upstream", "relay", "compared", "quart", "forward"))
+    parser.add_argument("role", choices=("upstream", "relay", "quart", "forward"))
     parser.add_argument("--upstream", type=int)
     parser.add_argument("--port", type=int, default=0)
     options = parser.parse_args()
@@ -237,8 +235,8 @@ def main() -> None:
             trio.run(_serve, quart_app())
         case "forward":
             trio.run(forwarding_server, options.upstream)
-        case role:
-            trio.run(partial(relay_server, options.upstream, compared=role == "compared"))
+        case _:
+            trio.run(relay_server, options.upstream)
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ class Round:
 def _life() -> list[Round]:
     with (
         running("upstream") as upstream,
-        running("compared", upstream=upstream) as relay,
+        running("relay", upstream=upstream) as relay,
     ):
         unrecorded = attrs.evolve(relay, port=relay.unrecorded_port)
         quart = attrs.evolve(relay, port=relay.quart_port)

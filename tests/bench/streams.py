@@ -23,7 +23,7 @@ EVENTS_PER_SECOND = 2560
 def measure() -> list[Row]:
     with (
         running("upstream") as upstream,
-        running("compared", upstream=upstream) as relay,
+        running("relay", upstream=upstream) as relay,
     ):
         quart = attrs.evolve(relay, port=relay.quart_port)
         return [row for count in COUNTS for row in _rows(relay, quart, count)]
