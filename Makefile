@@ -19,6 +19,9 @@ WORKERS ?= 2
 # For `make fuzz`.
 INPUTS ?= 100000
 
+# Tests start hundreds of interpreters: each would compile all our modules anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: run test lint format bench soak fuzz wheel clean help
 
 help: ## this list

@@ -10,8 +10,8 @@ Images, audio and tool calls in the shapes of OpenAI's and Anthropic's APIs; and
 - ``{"refuse": status, "times": n, "wait": seconds}``: the first n requests get that status and Retry-After;
 - ``{"hold": seconds}``: think that long before the answer.
 
-One called ``broken`` fails to start, one called ``recovering`` only for the first time. Every request leaves
-a line of JSON in FOLDER/requests: the path, the seconds, and what files came with it.
+One whose name begins with ``broken`` fails to start, one called ``recovering`` only for the first time. Every
+request leaves a line of JSON in FOLDER/requests: the path, the seconds, and what files came with it.
 """
 
 from __future__ import annotations
@@ -230,7 +230,7 @@ class Model(http.server.BaseHTTPRequestHandler):
 def main() -> None:
     name, port, folder = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
     started_before = folder / f"{name}-started"
-    if name == "broken" or (name == "recovering" and not started_before.exists()):
+    if name.startswith("broken") or (name == "recovering" and not started_before.exists()):
         started_before.write_text("")
         sys.exit("no such file: model.gguf")
     Model.folder = folder
