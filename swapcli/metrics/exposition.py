@@ -17,7 +17,7 @@ from prometheus_client.registry import Collector, CollectorRegistry
 from swapcli.activity.journal import JournalStatistics
 from swapcli.machine import GpuSample, SystemSample
 from swapcli.machine.samples import MIB
-from swapcore import ProcState, Statistics
+from swapcore import ModelId, ProcState, Statistics
 
 from .fleet_metrics import ByModel, FleetMetrics
 
@@ -48,7 +48,7 @@ class Exposed(Collector):
         if self.gpus:
             yield from _of_gpus(self.gpus)
         yield from _of_models(self.statistics)
-        yield from _of_fleet(self.metrics)
+        yield from _of_fleet(self.metrics, self.statistics.models)
         yield _counter(
             "swapcli_log_lines_dropped",
             "Lines that were not printed because nobody read the standard output",
@@ -144,7 +144,7 @@ def _of_models(statistics: Statistics) -> Iterator[Metric]:
     )
 
 
-def _of_fleet(metrics: FleetMetrics) -> Iterator[Metric]:
+def _of_fleet(metrics: FleetMetrics, models: Iterable[ModelId]) -> Iterator[Metric]:
     yield _histogram("swapcli_wait_seconds", "From a request until its model is free for it", metrics.waits)
     yield _histogram("swapcli_load_seconds", "From the start of a process until it is ready", metrics.loads)
     yield _histogram(
@@ -171,7 +171,9 @@ def _of_fleet(metrics: FleetMetrics) -> Iterator[Metric]:
         ("swapcli_crashes", "Times that the model was ready and ended, or hung, by itself", metrics.crashes),
         ("swapcli_restarts", "Starts of the model after a crash", metrics.restarts),
     ):
-        yield _counter(name, help, ("model",), [((model,), count) for model, count in counts.items()])
+        # Prometheus takes no notice of a counter's first value: one that began with 1 would alarm nobody.
+        counted = dict.fromkeys(models, 0) | counts
+        yield _counter(name, help, ("model",), [((model,), count) for model, count in counted.items()])
     yield _counter(
         "swapcli_refusals",
         "Requests that were turned away while they waited, by the answer's code",

@@ -174,6 +174,21 @@ async def test_g38_figures_of_models_and_requests() -> None:
     assert not any("nobody" in dict(labels).values() for _, labels in found)
 
 
+async def test_what_happens_to_a_model_is_counted_from_nought() -> None:
+    """`increase()` in Prometheus does not see the first value of a counter."""
+    async with rig() as served:
+        served.fleet.states["m"] = ProcState.READY
+        before = samples(await exposition(served))
+        served.measured.metrics.take(Crashed(3.0, ModelId("m"), None))
+        served.measured.metrics.take(Crashed(4.0, ModelId("gone with a reload"), None))
+        after = samples(await exposition(served))
+    of_m = frozenset((("model", "m"),))
+    for name in ("evictions", "crashes", "restarts"):
+        assert before[f"swapcli_{name}_total", of_m] == 0
+    assert after["swapcli_crashes_total", of_m] == 1
+    assert after["swapcli_crashes_total", frozenset((("model", "gone with a reload"),))] == 1
+
+
 async def test_g38_requests_by_path_are_counted_like_others() -> None:
     async with upstream(always(plain(b"hello"))) as up, rig(up.endpoint) as served:
         served.fleet.states["m"] = ProcState.READY
