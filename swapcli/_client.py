@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from typing import Any
@@ -93,6 +94,15 @@ class Client:
                 why = f"no server answers at {self.url}"
             case TimeoutError():
                 why = f"{self.url} does not answer"
+            case ssl.SSLCertVerificationError():
+                return (
+                    f"the certificate of {self.url} is not trusted: {error.verify_message}; one that is "
+                    "meant to be goes into a file that SSL_CERT_FILE names"
+                )
+            case ssl.SSLError(reason="WRONG_VERSION_NUMBER"):
+                return f"the server at {self.url} does not speak TLS; write http:// instead of https://"
+            case http.client.RemoteDisconnected() if not self.url.startswith("https"):
+                return f"the server at {self.url} answers nothing; if it speaks TLS, write https://"
             case _:
                 why = f"cannot talk to {self.url}: {str(error) or type(error).__name__}"
         return f"{why}; start one with `swapcli serve`, or name another with --url or SWAPCLI_URL"

@@ -46,6 +46,8 @@ class ServerLogs:
     combined: ModelLog = attrs.field(factory=ModelLog, init=False)
     """What is printed."""
     _printed: frozenset[Source] = attrs.field(default=_PRINTED["proxy"], init=False)
+    _is_mid_line: bool = attrs.field(default=False, init=False)
+    """A model has printed a part of a line."""
     _token: trio.lowlevel.TrioToken | None = attrs.field(default=None, init=False)
 
     @classmethod
@@ -90,10 +92,14 @@ class ServerLogs:
     def _write(self, source: Source, data: bytes) -> None:
         (self.proxy if source == "proxy" else self.upstream).write(data)
         if source in self._printed:
-            self.combined.write(data)
-            if self.printer is not None:
-                self.printer.write(data)
+            self._print(b"\n" + data if self._is_mid_line and source == "proxy" else data)
+            self._is_mid_line = not data.endswith(b"\n")
         self.on_write(source, data)
+
+    def _print(self, data: bytes) -> None:
+        self.combined.write(data)
+        if self.printer is not None:
+            self.printer.write(data)
 
 
 def open_server_logs() -> ServerLogs:
@@ -101,7 +107,7 @@ def open_server_logs() -> ServerLogs:
     line_format = LineFormat()
 
     def report(lines: int) -> bytes:
-        text = "%d line(s) are missing here: nobody read the standard output in time"
+        text = "%d line(s) are missing here: standard output did not take them in time"
         record = logging.LogRecord("swapcli", logging.WARNING, __file__, 0, text, (lines,), None)
         return _as_bytes(line_format.format(record))
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import attrs
 import pytest
 from click.testing import CliRunner, Result
+from localhost_certificate import write_certificate
 from reload_under_load import EDITED, MODELS, STEADY, Sources, prepared
 from served_models import Server, serving
 
@@ -168,6 +169,29 @@ def test_a_key_that_is_missing_or_wrong(tmp_path: Path) -> None:
         assert "does not know this key" in terminal.run("ps", "--api-key", "wrong").stderr
         for key in ("right", "ключ"):
             assert terminal.run("ps", SWAPCLI_API_KEY=key).exit_code == 0
+
+
+def test_a_server_that_speaks_tls_or_does_not(tmp_path: Path) -> None:
+    sources = prepared(tmp_path)
+    certificate, key = write_certificate(tmp_path)
+    with serving(sources.file, tmp_path / "plain") as server:
+        terminal = Terminal(server, sources)
+        url = f"https{server.url[4:]}"
+        assert terminal.run("ps", "--url", url).stderr == (
+            f"swapcli: the server at {url} does not speak TLS; write http:// instead of https://\n"
+        )
+    options = ("--tls-cert-file", str(certificate), "--tls-key-file", str(key))
+    with serving(sources.file, tmp_path / "tls", *options) as server:
+        terminal = Terminal(server, sources)
+        assert terminal.run("ps").stderr == (
+            f"swapcli: the server at {server.url} answers nothing; if it speaks TLS, write https://\n"
+        )
+        url = f"https://localhost:{server.url.rpartition(':')[2]}"
+        assert terminal.run("ps", "--url", url).stderr == (
+            f"swapcli: the certificate of {url} is not trusted: self-signed certificate; one that is meant "
+            "to be goes into a file that SSL_CERT_FILE names\n"
+        )
+        assert terminal.run("ps", "--url", url, SSL_CERT_FILE=str(certificate)).exit_code == 0
 
 
 def test_what_is_no_swapcli_is_said(tmp_path: Path) -> None:

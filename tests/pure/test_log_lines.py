@@ -127,6 +127,18 @@ def test_h194_what_is_printed_is_what_is_combined(logs: ServerLogs, to_stdout: s
     assert logs.upstream.history() == b"theirs\n"
 
 
+def test_a_line_of_the_server_is_not_put_into_one_of_a_model(logs: ServerLogs) -> None:
+    apply(logs, Configuration(log_to_stdout="both"))
+    logs.write_output(ModelId("m"), b"loading ...")
+    logging.getLogger("swapcli").info("ours")
+    logs.write_output(ModelId("m"), b"...")
+    logs.write_output(ModelId("m"), b" done\n")
+    logging.getLogger("swapcli").info("ours")
+    assert logs.combined.history() == b"loading ...\n[INFO] ours\n... done\n[INFO] ours\n"
+    assert logs.upstream.history() == b"loading ...... done\n", "as it was written"
+    assert logs.proxy.history() == b"[INFO] ours\n" * 2
+
+
 def test_h195_each_source_keeps_its_last_100_kib(logs: ServerLogs) -> None:
     data = bytes(range(256)) * 500
     logs.write_output(ModelId("m"), data)
