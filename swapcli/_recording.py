@@ -11,11 +11,13 @@ from .activity.database import ActivityDatabase
 from .activity.inflight import InflightList
 from .activity.journal import open_database, open_journal
 from .activity.recorder import Recorder
+from .activity.retention import FOR_EVER, Retention
 from .config import Configuration
 from .http import ActivityRecorded, EventHub, InflightNews
 
 _USUAL_KEEP = 1000
 _MEGABYTE = 1024 * 1024
+_DAY = 24 * 3600
 
 
 def open_store(config: Configuration) -> ActivityDatabase:
@@ -36,6 +38,7 @@ async def open_recorder(
         open_journal(
             database,
             keep=_keep(config),
+            retention=_retention(config),
             capture_bytes=_capture_bytes(config),
             on_recorded=lambda id: hub.publish(ActivityRecorded(id)) if hub.clients else None,
         ) as journal,
@@ -49,7 +52,12 @@ async def open_recorder(
 
 def apply_to_recorder(recorder: Recorder, config: Configuration) -> None:
     """Go on as another configuration wants it."""
-    recorder.journal.reconfigure(_path(config), keep=_keep(config), capture_bytes=_capture_bytes(config))
+    recorder.journal.reconfigure(
+        _path(config),
+        keep=_keep(config),
+        retention=_retention(config),
+        capture_bytes=_capture_bytes(config),
+    )
 
 
 def _path(config: Configuration) -> str:
@@ -58,6 +66,12 @@ def _path(config: Configuration) -> str:
 
 def _keep(config: Configuration) -> int:
     return config.metrics_max_in_memory if config.metrics_max_in_memory > 0 else _USUAL_KEEP
+
+
+def _retention(config: Configuration) -> Retention:
+    if (store := config.store) is None:
+        return FOR_EVER
+    return Retention(store.max_records or None, store.max_days * _DAY or None)
 
 
 def _capture_bytes(config: Configuration) -> int:

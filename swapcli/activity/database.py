@@ -15,15 +15,23 @@ from .database_file import APPLICATION_ID
 from .histogram import PERCENTILES, Histogram, between, bin_count, rank_of
 from .query import COLUMNS, ActivityQuery
 from .record import ActivityRecord
+from .retention import FOR_EVER, Retention
 from .schema import migrate
 from .tokens import Tokens
 
 _BUSY_SECONDS = 1.0
 """For how long another program may lock the file before an attempt counts as failed."""
 
+_MOST_FORGOTTEN = 5000
+"""Records at once."""
+
 _CACHE_KIB = 512
 """Of the file's pages in memory. A history of any length takes no more, and sums are no slower with it."""
 
+_FORGET = (
+    "DELETE FROM activity WHERE id IN "
+    f"(SELECT id FROM activity WHERE {{0}} {{1}} ? ORDER BY {{0}} LIMIT {_MOST_FORGOTTEN})"
+)
 _INSERT = f"INSERT OR REPLACE INTO activity VALUES ({', '.join('?' * 16)})"
 
 
@@ -103,11 +111,10 @@ class ActivityDatabase:
         """Close it; the write-ahead log goes into the file."""
         self._connection.close()
 
-    def write(self, records: Sequence[ActivityRecord], keep: int | None = None) -> None:
-        """Add *records*, all or none.
+    def write(self, records: Sequence[ActivityRecord], retention: Retention = FOR_EVER) -> None:
+        """Add *records*, all or none, and forget older ones.
 
-        Args:
-          keep: forget all but this many of the newest; ``None`` forgets nothing.
+        A few thousand are forgotten at once: what a new limit forbids goes bit by bit, and delays no record.
         """
         last = max(record.id for record in records)
         connection = self._connection
@@ -115,8 +122,11 @@ class ActivityDatabase:
         try:
             connection.executemany(_INSERT, [_row(record) for record in records])
             connection.execute("UPDATE last_id SET id = max(id, ?)", (last,))
-            if keep is not None:
-                connection.execute("DELETE FROM activity WHERE id <= ?", (last - keep,))
+            if retention.records is not None:
+                connection.execute(_FORGET.format("id", "<="), (last - retention.records,))
+            if retention.seconds is not None:
+                newest = max(record.recorded_at for record in records)
+                connection.execute(_FORGET.format("recorded_at", "<"), (newest - retention.seconds,))
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:

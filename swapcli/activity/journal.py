@@ -23,6 +23,7 @@ from .database import ActivityDatabase, Page, Totals
 from .database_file import foreign_file
 from .ended_request import EndedRequest
 from .query import ActivityQuery
+from .retention import FOR_EVER, Retention
 from .schema import NewerFile
 
 log = logging.getLogger("swapcli.activity")
@@ -74,6 +75,8 @@ class Journal:
     _database: ActivityDatabase
     _keep: int
     """Records in memory."""
+    _retention: Retention = FOR_EVER
+    """Of a file."""
     _wanted_path: str = attrs.field(init=False)
     _last_id: int = attrs.field(init=False)
     _queue: deque[EndedRequest] = attrs.field(factory=deque[EndedRequest], init=False)
@@ -157,7 +160,8 @@ class Journal:
                 self._queued_bytes -= ended.size
                 self._batch.append(ended)
             batch = self._batch
-            write = partial(_write, self._database, batch, self._keep)
+            retention = self._retention if self._database.path else Retention(self._keep)
+            write = partial(_write, self._database, batch, retention)
             try:
                 if self._is_quickly_written(batch):
                     write()
@@ -228,13 +232,15 @@ class Journal:
 
     # -- another configuration -------------------------------------------------------
 
-    def reconfigure(self, path: str, *, keep: int, capture_bytes: int) -> None:
-        """Go on with another file, number of records in memory, and memory for captures. Never blocks.
+    def reconfigure(
+        self, path: str, *, keep: int, capture_bytes: int, retention: Retention = FOR_EVER
+    ) -> None:
+        """Go on with another file, and other limits; see `open_journal`. Never blocks.
 
         Ids go on from the higher of both files, so none is given twice. A file that cannot be used is a
         warning, and everything goes on with the one before.
         """
-        self._keep = keep
+        self._keep, self._retention = keep, retention
         self.captures.resize(capture_bytes)
         self._wanted_path = path
         self._arrived.set()
@@ -261,17 +267,23 @@ async def open_journal(
     *,
     keep: int = 1000,
     capture_bytes: int = 0,
+    retention: Retention = FOR_EVER,
     on_recorded: Callable[[int], None] = lambda _: None,
 ) -> AsyncGenerator[Journal]:
     """Write requests down for the length of the block; what came in is written when it ends.
 
     Args:
       database: made by `open_database`; closed at the end.
-      keep: records in memory; a file keeps all.
+      keep: records in memory.
       capture_bytes: memory for captures.
+      retention: what stays in a file.
     """
     journal = Journal(
-        captures=CaptureBuffer(capture_bytes), on_recorded=on_recorded, database=database, keep=keep
+        captures=CaptureBuffer(capture_bytes),
+        on_recorded=on_recorded,
+        database=database,
+        keep=keep,
+        retention=retention,
     )
     async with trio.open_nursery() as nursery:
         nursery.start_soon(journal.run)
@@ -302,6 +314,5 @@ def open_database(path: str = "") -> ActivityDatabase:
         return ActivityDatabase.open(stands_in=True)
 
 
-def _write(database: ActivityDatabase, batch: Sequence[EndedRequest], keep: int) -> None:
-    records = [ended.measure().record for ended in batch]
-    database.write(records, None if database.path else keep)
+def _write(database: ActivityDatabase, batch: Sequence[EndedRequest], retention: Retention) -> None:
+    database.write([ended.measure().record for ended in batch], retention)

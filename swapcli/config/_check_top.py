@@ -27,6 +27,10 @@ def check_top(config: Configuration) -> Iterator[Finding]:
         yield Finding(("unloadTimeout",), f"must not be negative: {config.unload_timeout}")
     if config.store is not None and not config.store.path.strip():
         yield Finding(("store", "path"), "must name a file")
+    if config.store is not None:
+        for key, value in (("maxRecords", config.store.max_records), ("maxDays", config.store.max_days)):
+            if value < 0:
+                yield Finding(("store", key), f"must not be negative: {value}")
     if config.log_to_stdout not in LOG_TO_STDOUT:
         expected = ", ".join(LOG_TO_STDOUT)
         yield Finding(("logToStdout",), f"must be one of {expected}, not {config.log_to_stdout!r}")

@@ -23,6 +23,12 @@ class Store:
     """Where the record of requests is kept."""
 
     path: str = attrs.field(default="", metadata=yaml("File of the record of requests. Required in `store`."))
+    max_records: int = attrs.field(
+        default=0, metadata=yaml("So many of the newest requests stay in the file; 0: all.")
+    )
+    max_days: int = attrs.field(
+        default=0, metadata=yaml("Requests stay in the file for so many days; 0: for ever.")
+    )
 
 
 @attrs.frozen

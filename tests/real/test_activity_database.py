@@ -19,6 +19,7 @@ from swapcli.activity.database_file import foreign_file
 from swapcli.activity.histogram import Histogram
 from swapcli.activity.query import COLUMNS, ActivityQuery
 from swapcli.activity.record import ActivityRecord, local_time
+from swapcli.activity.retention import Retention
 from swapcli.activity.tokens import Tokens
 
 
@@ -98,10 +99,35 @@ def test_times_are_in_the_zone_of_the_machine(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.rule("H173")
 def test_in_memory_only_the_newest_stay() -> None:
     database = ActivityDatabase.open()
-    database.write([record(id) for id in range(1, 8)], keep=3)
+    database.write([record(id) for id in range(1, 8)], Retention(3))
     assert ids(database, ActivityQuery()) == [7, 6, 5]
-    database.write([record(20)], keep=3)
+    database.write([record(20)], Retention(3))
     assert ids(database, ActivityQuery()) == [20]
+    database.close()
+
+
+def test_what_is_too_old_goes() -> None:
+    database = ActivityDatabase.open()
+    database.write([record(id, recorded_at=100 * id) for id in range(1, 8)], Retention(seconds=300))
+    assert ids(database, ActivityQuery()) == [7, 6, 5, 4]
+    database.write([record(8, recorded_at=1000)], Retention(2, 300))
+    assert ids(database, ActivityQuery()) == [8, 7], "each limit holds"
+    database.write([record(9, recorded_at=1301)], Retention(2, 300))
+    assert ids(database, ActivityQuery()) == [9]
+    database.close()
+
+
+@pytest.mark.parametrize("limit", [Retention(10), Retention(seconds=9)])
+def test_of_a_long_history_a_new_limit_forgets_a_part_with_each_write(
+    tmp_path: Path, limit: Retention
+) -> None:
+    database = ActivityDatabase.open(str(tmp_path / "a.db"))
+    database.write([record(id, recorded_at=id) for id in range(1, 12_001)])
+    left = []
+    for id in range(12_001, 12_004):
+        database.write([record(id, recorded_at=id)], limit)
+        left.append(database.page(ActivityQuery()).total)
+    assert left == [7001, 2002, 10]
     database.close()
 
 

@@ -23,6 +23,7 @@ from swapcli.activity.database import ActivityDatabase
 from swapcli.activity.ended_request import EndedRequest
 from swapcli.activity.journal import Journal, StoreRefused, open_database, open_journal
 from swapcli.activity.query import ActivityQuery
+from swapcli.activity.retention import Retention
 
 ALL = ActivityQuery(limit=999)
 
@@ -74,6 +75,21 @@ async def test_in_memory_the_oldest_go_and_in_a_file_nothing_does(tmp_path: Path
             for _ in range(5):
                 journal.add(ended(journal))
             assert await ids(journal) == expected
+
+
+async def test_a_file_keeps_what_it_is_told_to(tmp_path: Path) -> None:
+    path = str(tmp_path / "a.db")
+    async with open_journal(open_database(path), keep=1, retention=Retention(3)) as journal:
+        for _ in range(5):
+            journal.add(ended(journal))
+        assert await ids(journal) == [5, 4, 3]
+        journal.reconfigure(path, keep=1, capture_bytes=0, retention=Retention(2))
+        journal.add(ended(journal))
+        assert await ids(journal) == [6, 5]
+        journal.reconfigure("", keep=1, capture_bytes=0, retention=Retention(2))
+        journal.add(ended(journal))
+        journal.add(ended(journal))
+        assert await ids(journal) == [8], "memory has its own limit"
 
 
 async def test_ids_go_on_after_a_restart(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from swapcli.activity.database import ActivityDatabase
 from swapcli.activity.journal import CLOSE_SECONDS, open_database, open_journal
 from swapcli.activity.query import ActivityQuery
 from swapcli.activity.record import ActivityRecord
+from swapcli.activity.retention import Retention
 
 ALL = ActivityQuery(limit=999)
 
@@ -35,11 +36,9 @@ class Disk:
 def disk(monkeypatch: pytest.MonkeyPatch) -> Generator[Disk]:
     found, write = Disk(), ActivityDatabase.write
 
-    def slow_write(
-        self: ActivityDatabase, records: Sequence[ActivityRecord], keep: int | None = None
-    ) -> None:
+    def slow_write(self: ActivityDatabase, records: Sequence[ActivityRecord], retention: Retention) -> None:
         found.wait()
-        write(self, records, keep)
+        write(self, records, retention)
 
     monkeypatch.setattr(ActivityDatabase, "write", slow_write)
     yield found

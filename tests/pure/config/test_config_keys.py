@@ -84,6 +84,14 @@ def test_c62_store_without_a_path() -> None:
     assert config("store: ~").store is None
 
 
+def test_what_the_store_forgets() -> None:
+    store = config("store: {path: a.db, maxRecords: 5000, maxDays: 30}").store
+    assert store is not None
+    assert (store.max_records, store.max_days) == (5000, 30)
+    for key in ("maxRecords", "maxDays"):
+        assert f"store.{key}: must not be negative: -1" in errors(f"store: {{path: a.db, {key}: -1}}")
+
+
 def test_c62_store_on_the_disk(tmp_path: Path) -> None:
     file = tmp_path / "c.yaml"
 
