@@ -144,6 +144,8 @@ class Journal:
                 async with self._in_thread:
                     await self._flush()
                     await self._beside(self._database.close)
+            if left := self.statistics().waiting:
+                log.warning("%d requests could not be recorded before the end", left)
 
     async def _beside(self, work: Callable[[], _T]) -> _T:
         """Use the database, in a thread. Cancellation: that goes on; a disk that hangs holds up nobody."""

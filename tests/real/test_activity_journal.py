@@ -209,6 +209,17 @@ async def test_a_full_disk_is_a_warning_and_a_counter(
     ]
 
 
+async def test_what_cannot_be_written_at_the_end_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    FullDisk(monkeypatch)
+    async with open_journal(open_database(str(tmp_path / "a.db"))) as journal:
+        journal.add(ended(journal))
+        assert await ids(journal) == []
+        journal.add(ended(journal))
+    assert "2 requests could not be recorded before the end" in caplog.text
+
+
 async def test_what_waits_for_the_disk_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journal_module, "MOST_WAITING", 5)
     monkeypatch.setattr(journal_module, "MOST_WAITING_BYTES", 3000)

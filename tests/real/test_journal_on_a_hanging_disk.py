@@ -51,7 +51,9 @@ async def until_asked(disk: Disk) -> None:
 
 
 @pytest.mark.parametrize("with_a_reader", [False, True])
-async def test_the_end_does_not_wait_for_it(tmp_path: Path, disk: Disk, with_a_reader: bool) -> None:
+async def test_the_end_does_not_wait_for_it(
+    tmp_path: Path, disk: Disk, caplog: pytest.LogCaptureFixture, with_a_reader: bool
+) -> None:
     async with open_journal(open_database(str(tmp_path / "a.db"))) as journal:
         journal.add(ended(journal))
         async with trio.open_nursery() as readers:
@@ -61,6 +63,7 @@ async def test_the_end_does_not_wait_for_it(tmp_path: Path, disk: Disk, with_a_r
             began = trio.current_time()
             readers.cancel_scope.cancel()  # as the server does with requests that it has to cut
     assert trio.current_time() - began < CLOSE_SECONDS + 1
+    assert "1 requests could not be recorded before the end" in caplog.text
 
 
 async def test_readers_who_lose_patience_cost_one_thread(tmp_path: Path, disk: Disk) -> None:
