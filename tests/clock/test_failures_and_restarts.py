@@ -173,7 +173,7 @@ class CheckedServers(FakeServers):
 async def test_what_cannot_start_evicts_nothing() -> None:
     servers = CheckedServers(load_seconds={A: 0, B: 0, C: 0})
     async with swapcore.open_supervisor(SPECS, launch=servers) as supervisor:
-        with trio.fail_after(5):
+        with trio.fail_after(20):
             await supervisor.load(A)
             with pytest.raises(swapcore.StartFailed, match="does not exist"):
                 await supervisor.load(B)

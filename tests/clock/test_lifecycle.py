@@ -85,6 +85,7 @@ async def test_ten_loads_and_unloads_that_race_end_and_leave_it_as_it_was(autoju
                     await trio.sleep(n / 4)
             await supervisor.unload(A)
         seen = changes(events)
+        assert len(seen) > 4, "it was started more than once"
         assert all(after == before for (_, after), (before, _) in pairwise(seen))
         assert supervisor.state_of(A) is ProcState.STOPPED
         await supervisor.load(A)

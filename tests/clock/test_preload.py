@@ -64,12 +64,12 @@ async def test_a_model_that_cannot_start_holds_up_no_other(
 async def test_the_end_of_the_server_ends_a_preload_without_a_word(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with swapcore.open_supervisor(
-        SPECS, launch=FakeServers(load_seconds={MODELS[0]: 100})
-    ) as supervisor:
+    servers = FakeServers(load_seconds={MODELS[0]: 100})
+    async with swapcore.open_supervisor(SPECS, launch=servers) as supervisor:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(preload, supervisor, MODELS)
             await trio.sleep(5)
             supervisor.close()
-            nursery.cancel_scope.deadline = trio.current_time() + 200
+        assert trio.current_time() == pytest.approx(5)
+    assert spawns(servers) == MODELS[:1]
     assert not [record for record in caplog.records if "cannot preload" in record.message]

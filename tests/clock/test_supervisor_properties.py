@@ -136,7 +136,7 @@ def assert_never_together(servers: FakeServers, rivals: frozenset[frozenset[Mode
     assert not alive
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(
     steps=st.lists(STEPS, max_size=14),
     planner=PLANNERS,

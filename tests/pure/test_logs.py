@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import pytest
 import trio
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 from trio.testing import wait_all_tasks_blocked
 
 from swapcore._logs import LogChunk, ModelLog, current_log, writing_to
 
 
-@settings(deadline=None)
 @given(st.lists(st.binary(max_size=40)), st.integers(0, 64))
 def test_history_is_the_newest_bytes_exactly(writes: list[bytes], capacity: int) -> None:
     log = ModelLog(capacity)
@@ -68,7 +67,7 @@ async def test_a_subscriber_sees_what_is_written_after_it_came() -> None:
         assert await anext(chunks) == LogChunk(b"one two")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(write_soon, log, b"three")
-            with trio.fail_after(1):
+            with trio.fail_after(20):
                 async for chunk in chunks:
                     assert chunk == LogChunk(b"three")
                     break
@@ -104,7 +103,7 @@ async def test_a_cancelled_subscriber_loses_nothing() -> None:
             log.write(b"kept")
             await anext(chunks)
         assert scope.cancelled_caught
-        with trio.fail_after(1):
+        with trio.fail_after(20):
             assert await anext(chunks) == LogChunk(b"kept")
 
 

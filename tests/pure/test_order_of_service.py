@@ -85,7 +85,7 @@ arrivals = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(
     arrivals=arrivals, leeway=st.sampled_from([0.0, 10.0, 60.0]), leaving=st.randoms(use_true_random=False)
 )

@@ -144,7 +144,7 @@ def state(simulation: Simulation, model: ModelId) -> ProcState:
 
 
 @pytest.mark.parametrize("planner", PLANNERS.values(), ids=PLANNERS)
-@settings(deadline=None, max_examples=12)
+@settings(max_examples=12)
 @given(fleet=FLEETS)
 def test_everybody_is_answered_and_nothing_runs_beside_what_it_excludes(
     planner: SwapPlanner, fleet: Fleet
@@ -163,7 +163,7 @@ def test_everybody_is_answered_and_nothing_runs_beside_what_it_excludes(
 
 
 @pytest.mark.parametrize("planner", PLANNERS.values(), ids=PLANNERS)
-@settings(deadline=None, max_examples=12)
+@settings(max_examples=12)
 @given(fleet=FLEETS)
 def test_whom_a_planner_passes_over_could_not_have_got_in(planner: SwapPlanner, fleet: Fleet) -> None:
     # Where a model may stay for a while, naming another in vain also sets an alarm, at which models may be

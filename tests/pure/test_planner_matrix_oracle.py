@@ -126,7 +126,7 @@ MATRICES = matrices().filter(lambda sets: all(count(sets[name], sets) <= 2000 fo
 SUBSETS = st.frozensets(st.sampled_from(MODELS))
 
 
-@settings(deadline=None, max_examples=250)
+@settings(max_examples=250)
 @given(
     sets=MATRICES,
     costs=st.dictionaries(st.sampled_from(MODELS), st.integers(1, 3)),
@@ -152,7 +152,7 @@ def test_l116_l117_l118_every_choice_is_that_of_the_expression_multiplied_out(
     assert choice == oracle(sets, costs, target, running, stopping, pinned)
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(sets=MATRICES, models=SUBSETS)
 def test_l120_fitting_together_is_being_part_of_an_alternative(
     sets: Sets, models: frozenset[ModelId]

@@ -45,7 +45,7 @@ class OneWayPlanner(SwapPlanner):
         return SwapPlan(evict, "it runs alone")
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**32),
     planner=st.sampled_from([ExclusivePlanner(), NeighboursPlanner()]),
@@ -132,7 +132,7 @@ def test_the_wait_for_a_hot_model_s_place_is_bounded(planner: SwapPlanner) -> No
     assert max(waits) > 60, "the hot model was never in anybody's way: this test would prove nothing"
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(
     seed=st.integers(0, 2**32),
     planner=st.sampled_from([ExclusivePlanner(), NeighboursPlanner(), LruPlanner(2), OneWayPlanner()]),

@@ -89,7 +89,7 @@ class Answer:
     st.sampled_from(ENCODED),
     st.lists(st.floats(0, 1), min_size=1, max_size=3).map(sorted),
 )
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_where_an_answer_of_any_kind_is_cut_does_not_matter(
     answer: Answer, body: bytes, encoding: tuple[bytes, Callable[[bytes], bytes]], cuts: list[float]
 ) -> None:

@@ -125,7 +125,7 @@ TREES = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.dictionaries(KEYS, TREES, max_size=6))
 def test_any_tree_of_known_keys(tree: dict[str, Any]) -> None:
     out = StringIO()
@@ -133,13 +133,13 @@ def test_any_tree_of_known_keys(tree: dict[str, Any]) -> None:
     check(out.getvalue())
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text(max_size=60))
 def test_any_text(text: str) -> None:
     check(text)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.text(alphabet="ab.*+?|()[]^$-\\dwQEpL{},:1 ", max_size=20), st.text(alphabet="ab1 \n-", max_size=40)
 )

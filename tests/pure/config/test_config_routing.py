@@ -272,11 +272,11 @@ def test_c103_a_product_is_not_multiplied_out() -> None:
     models = "".join(f"  {id}: {{cmd: s, proxy: 'http://h'}}\n" for id in letters)
     selector = "selectors: {x: {strategy: spillover, targets: [m0, m10, m20, m30, m40, m50]}}"
     text = f"models:\n{models}matrix: {{sets: {{s: '{groups}'}}}}\n{selector}\n"
-    start = time.perf_counter()
+    start = time.process_time()
     assert load_sources([Source("c.yaml", text)], environ={}).config.matrix_program is not None
     with pytest.raises(ConfigurationError, match="m1"):
         load_sources([Source("c.yaml", text.replace("m10, m20", "m1, m20"))], environ={})
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
 
 
 def test_parentheses_are_bounded() -> None:
