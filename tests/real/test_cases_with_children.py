@@ -36,7 +36,7 @@ def model(children: Children, name: ModelId, code: str, **more: Any) -> ModelSpe
 async def wait_output(supervisor: Supervisor, name: ModelId, text: bytes) -> None:
     """Block until the model has written *text*."""
     log = supervisor.log(name)
-    with log.subscribe() as chunks, trio.fail_after(5):
+    with log.subscribe() as chunks, trio.fail_after(20):
         while text not in log.history():
             await anext(chunks)
 
@@ -85,13 +85,14 @@ async def test_case_11_a_supervisor_that_is_killed_leaves_no_child(children: Chi
     )
     assert killed.stdout is not None
     try:
-        with trio.fail_after(15):
+        with trio.fail_after(30):
             assert (await killed.stdout.receive_some(100)).startswith(b"up")
         # The supervisor itself has the mark, too, in its arguments.
         everybody = 1 + 1 + GHOST_SIZE + FAMILY_SIZE
         await children.wait_alive(lambda pids: len(pids) == everybody)
-        guardians = children_of(killed.pid)
-        assert len(guardians) == 4, "one for each, and a spare"
+        with trio.fail_after(20):
+            while len(guardians := children_of(killed.pid)) != 4:  # noqa: ASYNC110 - one for each, and a spare
+                await trio.sleep(0.002)
         killed.kill()
         with takes(most=1):
             await children.wait_alive(lambda pids: not pids)
@@ -128,7 +129,7 @@ async def test_case_12_a_grandchild_that_keeps_the_output_open_does_not_hold_up_
         await supervisor.load(A)
         await wait_output(supervisor, A, b"up")
         await wait_output(supervisor, A, b"still here")
-        with takes(most=0.5), trio.fail_after(5):
+        with takes(most=0.5), trio.fail_after(20):
             await supervisor.unload(A)
         assert children.alive() == []
         await supervisor.load(B)
@@ -144,10 +145,10 @@ async def test_case_12_nor_does_it_hide_that_the_process_has_crashed(children: C
         await supervisor.load(A)
         await wait_output(supervisor, A, b"up")
         await wait_output(supervisor, A, b"still here")
-        pid = next(int(line) for line in supervisor.log(A).tail() if line.isdigit())
+        pid = int(supervisor.log(A).history().partition(b"\n")[0])
         with takes(most=0.5):
             os.kill(pid, signal.SIGKILL)
-            with trio.fail_after(5):
+            with trio.fail_after(20):
                 async for event in events:
                     if isinstance(event, swapcore.Crashed):
                         break
@@ -167,7 +168,7 @@ async def test_case_12_g24_gone_does_not_wait_for_an_output_that_somebody_else_h
         pid = int(supervisor.log(A).tail()[0])
         held = os.open(f"/proc/{pid}/fd/1", os.O_WRONLY)
         try:
-            with takes(most=0.1 + 0.15), trio.fail_after(5):  # the target, and the stop itself
+            with takes(most=0.1 + 0.15), trio.fail_after(20):  # the target, and the stop itself
                 if how == "stop":
                     await supervisor.unload(A)
                 else:
@@ -175,7 +176,7 @@ async def test_case_12_g24_gone_does_not_wait_for_an_output_that_somebody_else_h
                     while supervisor.state_of(A) is not ProcState.STOPPED:  # noqa: ASYNC110 - as its users see it
                         await trio.sleep(0.002)
             assert children.alive() == []
-            with trio.fail_after(5):
+            with trio.fail_after(20):
                 await supervisor.load(A)
         finally:
             os.close(held)
@@ -188,9 +189,9 @@ async def test_case_13_a_model_whose_health_check_answers_and_which_does_nothing
     children: Children,
 ) -> None:
     """What a hung device driver looks like: the web server lives, and no request ever gets anywhere."""
-    liveness = swapcore.Liveness(every=0.2, silent=0.8)
+    liveness = swapcore.Liveness(every=0.4, silent=0.8)
     spec = model(children, A, SERVE, check_path="/health", liveness=liveness)
-    with trio.fail_after(15):
+    with trio.fail_after(30):
         async with swapcore.open_supervisor([spec]) as supervisor, supervisor.events() as events:
             async with supervisor.lease(A):
                 hung = children.alive()
@@ -222,7 +223,7 @@ async def test_case_14_the_next_start_waits_for_memory_that_comes_back_late(chil
     device = Device(late=0.7)
     specs = [model(children, name, SERVE, check_path="/") for name in (A, B)]
     launch = swapcore.SubprocessLauncher(device.memory_is_back)
-    with trio.fail_after(15):
+    with trio.fail_after(30):
         async with swapcore.open_supervisor(specs, launch=launch) as supervisor:
             with recorded_events(supervisor) as events:
                 await supervisor.load(A)
@@ -248,7 +249,7 @@ async def test_case_14_memory_that_does_not_come_back_fails_the_swap_and_is_wait
 
     specs = [model(children, name, SERVE, check_path="/", unload_timeout=0.5) for name in (A, B)]
     launch = swapcore.SubprocessLauncher(memory_is_back)
-    with trio.fail_after(15):
+    with trio.fail_after(30):
         async with swapcore.open_supervisor(specs, launch=launch) as supervisor:
             await supervisor.load(A)
             with pytest.raises(swapcore.StartFailed, match="it is not confirmed that nothing of it is left"):
@@ -276,7 +277,7 @@ async def test_case_20_a_dead_process_among_those_to_be_evicted_makes_no_loop(
         swapcore.open_supervisor(specs, planner=LruPlanner(places)) as supervisor,
         supervisor.events() as events,
     ):
-        with trio.fail_after(10):
+        with trio.fail_after(20):
             for name in (B, A)[-places:]:
                 await supervisor.load(name)
             await wait_output(supervisor, A, b"up")
@@ -322,7 +323,7 @@ while True:
     spec = model(children, A, hung, check_path="/health", start_timeout=1.0)
     async with swapcore.open_supervisor([spec]) as supervisor:
         with takes(1.0, most=1.0 + 0.5):
-            with pytest.raises(swapcore.StartTimeout), trio.fail_after(10):
+            with pytest.raises(swapcore.StartTimeout), trio.fail_after(20):
                 await supervisor.load(A)
         assert children.alive() == []
 
@@ -339,7 +340,7 @@ async def test_g08_a_stubborn_model_holds_up_a_swap_for_its_own_unload_timeout(c
         load = trio.current_time() - began
         await supervisor.load(A)
         await wait_output(supervisor, A, b"up")
-        with takes(0.7, most=0.7 + 0.3 + load), trio.fail_after(10):
+        with takes(0.7, most=0.7 + 0.3 + load), trio.fail_after(20):
             await supervisor.load(B)
 
 
@@ -348,7 +349,7 @@ async def test_g23_the_port_of_the_old_process_may_be_the_port_of_the_new(childr
     port = free_port()
     specs = [model(children, name, SERVE, port=port, check_path="/health") for name in (A, B)]
     async with swapcore.open_supervisor(specs) as supervisor:
-        with trio.fail_after(10):
+        with trio.fail_after(20):
             for name in (A, B, A):
                 async with supervisor.lease(name) as endpoint:
                     assert endpoint.port == port

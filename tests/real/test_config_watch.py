@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -14,17 +14,18 @@ import attrs
 import pytest
 import trio
 
-from swapcli.reload import look, watch
+from swapcli.reload import Look, _watch, look, watch
 
-EVERY = 0.02
+EVERY = 0.005
 pytestmark = [pytest.mark.rule("C130"), pytest.mark.rule("L157")]
 
 
 @attrs.define(eq=False)
 class Watcher:
-    """Counts edits."""
+    """Counts edits, and the looks that were taken to find them."""
 
     edits: int = 0
+    looks: int = 0
     _edited: trio.Event = attrs.field(factory=trio.Event)
 
     def note(self) -> None:
@@ -35,25 +36,46 @@ class Watcher:
         """Do something and wait until it has been noticed."""
         self._edited = trio.Event()
         action()
-        with trio.fail_after(5):
+        with trio.fail_after(20):
             await self._edited.wait()
 
-    async def not_after(self, action: Callable[[], object], *, looks: int = 6) -> None:
+    async def not_after(self, action: Callable[[], object]) -> None:
         """Do something, and nothing comes of it."""
         before = self.edits
         action()
-        await trio.sleep(EVERY * looks)
+        await self.several_looks()
         assert self.edits == before
+
+    async def several_looks(self) -> None:
+        """Wait for three that begin after this; one may be under way, and an edit shows between two."""
+        enough = self.looks + 4
+        with trio.fail_after(20):
+            while self.looks < enough:  # noqa: ASYNC110 - they are taken in a thread
+                await trio.sleep(EVERY)
+        await trio.sleep(_watch.SETTLING)  # of what the last one may have found
+
+
+@pytest.fixture
+def watcher(monkeypatch: pytest.MonkeyPatch) -> Watcher:
+    found, really_look = Watcher(), _watch.look
+
+    def counted(sources: Sequence[Path]) -> Look:
+        try:
+            return really_look(sources)
+        finally:
+            found.looks += 1
+
+    monkeypatch.setattr(_watch, "look", counted)
+    return found
 
 
 @asynccontextmanager
-async def watching(*sources: Path) -> AsyncGenerator[Watcher]:
-    watcher = Watcher()
+async def watching(watcher: Watcher, *sources: Path) -> AsyncGenerator[None]:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(partial(watch, sources, look(sources), watcher.note, every=EVERY))
-        await trio.sleep(EVERY * 3)
+        await watcher.several_looks()
         assert watcher.edits == 0, "the first look is what the others are compared with"
-        yield watcher
+        yield
         nursery.cancel_scope.cancel()
 
 
@@ -64,10 +86,10 @@ def replace(path: Path, text: str) -> None:
     new.rename(path)
 
 
-async def test_a_file_that_is_written_and_one_that_is_replaced(tmp_path: Path) -> None:
+async def test_a_file_that_is_written_and_one_that_is_replaced(tmp_path: Path, watcher: Watcher) -> None:
     file = tmp_path / "c.yaml"
     file.write_text("one")
-    async with watching(file) as watcher:
+    async with watching(watcher, file):
         await watcher.after(lambda: file.write_text("a longer text"))
         await watcher.after(partial(replace, file, "a LONGER text"))
         stamp = file.stat()
@@ -80,15 +102,15 @@ async def test_a_file_that_is_written_and_one_that_is_replaced(tmp_path: Path) -
         await watcher.not_after(lambda: (tmp_path / "other.yaml").write_text("x"))
 
 
-async def test_a_file_that_is_away_for_a_while(tmp_path: Path) -> None:
+async def test_a_file_that_is_away_for_a_while(tmp_path: Path, watcher: Watcher) -> None:
     file = tmp_path / "c.yaml"
     file.write_text("one")
-    async with watching(file) as watcher:
+    async with watching(watcher, file):
         await watcher.not_after(file.unlink)
         await watcher.after(lambda: file.write_text("one"))
 
 
-async def test_a_link_that_is_swapped_as_container_platforms_do(tmp_path: Path) -> None:
+async def test_a_link_that_is_swapped_as_container_platforms_do(tmp_path: Path, watcher: Watcher) -> None:
     for name in ("v1", "v2"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "c.yaml").write_text("same")
@@ -102,16 +124,16 @@ async def test_a_link_that_is_swapped_as_container_platforms_do(tmp_path: Path) 
         new.symlink_to("v2")
         new.rename(data)
 
-    async with watching(file) as watcher:
+    async with watching(watcher, file):
         await watcher.after(swap)
 
 
-async def test_a_directory(tmp_path: Path) -> None:
+async def test_a_directory(tmp_path: Path, watcher: Watcher) -> None:
     folder, file = tmp_path / "conf.d", tmp_path / "main.yaml"
     folder.mkdir()
     (folder / "a.yaml").write_text("a")
     file.write_text("m")
-    async with watching(file, folder) as watcher:
+    async with watching(watcher, file, folder):
         await watcher.after(lambda: (folder / "b.yml").write_text("b"))
         await watcher.after(lambda: (folder / "a.yaml").write_text("aa"))
         await watcher.after((folder / "b.yml").unlink)
@@ -131,14 +153,14 @@ async def test_an_edit_between_the_first_reading_and_the_first_look(tmp_path: Pa
     file.write_text("two, before anybody watches")
     async with trio.open_nursery() as nursery:
         nursery.start_soon(partial(watch, [file], first, edited.set, every=60))
-        with trio.fail_after(5):
+        with trio.fail_after(20):
             await edited.wait()
         nursery.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize("number", [errno.ESTALE, errno.EACCES, errno.EIO])
 async def test_a_file_system_that_fails_is_no_edit_and_no_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, watcher: Watcher, number: int
 ) -> None:
     config = tmp_path / "config.yaml"
     config.write_text("one")
@@ -147,7 +169,7 @@ async def test_a_file_system_that_fails_is_no_edit_and_no_end(
     def fail(self: Path) -> bool:
         raise OSError(number, os.strerror(number))
 
-    async with watching(config) as watcher:
+    async with watching(watcher, config):
         await watcher.not_after(lambda: monkeypatch.setattr(Path, "is_dir", fail))
         await watcher.after(lambda: monkeypatch.setattr(Path, "is_dir", is_dir))  # it is there again
         await watcher.after(lambda: config.write_text("three"))

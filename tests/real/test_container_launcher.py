@@ -81,7 +81,9 @@ class Engine:
         async with stream:
             request = b""
             while not request.endswith(b"\n"):
-                request += await stream.receive_some()
+                if not (received := await stream.receive_some()):
+                    return  # the client was killed before it could ask
+                request += received
             words, environ = json.loads(request)
             self.calls.append(words)
             match words:
@@ -166,7 +168,7 @@ async def test_two_models_take_turns_in_containers_of_their_own(tmp_path: Path, 
     async with running_engine(tmp_path) as engine:
         async with open_supervisor(specs, launch=engine.launcher()) as supervisor:
             for spec in (*specs, specs[0]):
-                with supervisor.log(spec.id).subscribe() as output, trio.fail_after(10):
+                with supervisor.log(spec.id).subscribe() as output, trio.fail_after(20):
                     async with supervisor.lease(spec.id):
                         assert len(engine.containers) == 1
                         assert (await anext(output)).data == b"up\n"
@@ -200,12 +202,15 @@ async def test_a_start_that_fails_leaves_no_container(tmp_path: Path, children: 
 
 
 async def test_a_start_that_takes_too_long_leaves_no_container(tmp_path: Path, children: Children) -> None:
-    spec = children.spec(WAIT, check_path="/", start_timeout=0.5)
     async with running_engine(tmp_path) as engine:
-        async with open_supervisor([spec], launch=engine.launcher()) as supervisor:
-            with pytest.raises(StartTimeout):
-                await supervisor.load(spec.id)
-            assert engine.containers == {}
+        for seconds in (0.5, 2.0, 10.0):  # enough for a container to be there, which is to go again
+            spec = children.spec(WAIT, check_path="/", start_timeout=seconds)
+            async with open_supervisor([spec], launch=engine.launcher()) as supervisor:
+                with pytest.raises(StartTimeout):
+                    await supervisor.load(spec.id)
+                assert engine.containers == {}
+            if engine.most_at_once:
+                break
     assert engine.most_at_once == 1
 
 
@@ -229,7 +234,7 @@ async def test_a_container_does_not_outlive_its_client(tmp_path: Path, children:
         async with launched(children.spec(SERVE, check_path="/"), launch=engine.launcher()) as run:
             [client] = set(children.alive()) - {process.pid for process in engine.containers.values()}
             os.kill(client, signal.SIGKILL)
-            with trio.fail_after(5):
+            with trio.fail_after(20):
                 await run.ended.wait()
             assert engine.containers == {}
         assert isinstance(run.error, ProcessExited)
@@ -284,11 +289,11 @@ async def test_while_an_engine_is_ill_nothing_is_started_in_place_of_its_contain
     ):
         await supervisor.load(fine.id)
         engine.is_ill = True
-        with trio.fail_after(10), pytest.raises(StartFailed, match="the process of a is in the way"):
+        with trio.fail_after(20), pytest.raises(StartFailed, match="the process of a is in the way"):
             await supervisor.load(other.id)
         assert supervisor.state_of(fine.id) is ProcState.STOPPING
         engine.is_ill = False
-        with trio.fail_after(10):
+        with trio.fail_after(20):
             async with supervisor.events() as events:
                 async for event in events:
                     if isinstance(event, StateChanged) and event.after is ProcState.STOPPED:

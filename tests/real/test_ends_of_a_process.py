@@ -10,8 +10,8 @@ import attrs
 import pytest
 import trio
 from process_tree import children_of, parent_of
-from real_children import FAMILY, FAMILY_SIZE, WAIT, Children, launched
-from time_taken import takes
+from real_children import FAMILY, FAMILY_SIZE, SERVE, WAIT, Children, launched
+from time_taken import seconds_waited, slowness, takes
 
 import swapcore
 from swapcore import Crashed, Liveness, ModelId, ProcState, StateChanged
@@ -39,19 +39,17 @@ async def test_whoever_stops_it_a_process_has_its_own_grace_and_is_killed_after_
     children: Children, who: str, reason: str
 ) -> None:
     stubborn = attrs.evolve(
-        children.spec(STUBBORN + WAIT, unload_timeout=GRACE),
+        children.spec(STUBBORN + SERVE, unload_timeout=GRACE, check_path="/"),
         id=A,
         ttl=0.1 if who == "ttl" else None,
         liveness=Liveness(silent=0.2 if who == "hang" else 0),
     )
     other = attrs.evolve(children.spec(WAIT, unload_timeout=60), id=B)
-    with ExitStack() as until_all_is_over, trio.fail_after(10):
+    with ExitStack() as until_all_is_over, trio.fail_after(30):
         async with swapcore.open_supervisor([stubborn, other]) as supervisor:
             events = until_all_is_over.enter_context(recorded_events(supervisor))
             async with supervisor.events() as feed, supervisor.lease(A):
-                with supervisor.log(A).subscribe() as output:
-                    while b"up" not in supervisor.log(A).history():
-                        await anext(output)
+                waited = seconds_waited()
                 match who:
                     case "unload":
                         await supervisor.unload(A)
@@ -76,7 +74,8 @@ async def test_whoever_stops_it_a_process_has_its_own_grace_and_is_killed_after_
         for state in (ProcState.STOPPING, ProcState.STOPPED)
     )
     assert began.reason == reason
-    assert GRACE <= ended.at - began.at < GRACE + 0.3
+    took, waited = ended.at - began.at, seconds_waited() - waited
+    assert GRACE <= took < GRACE + 0.3 * slowness() + waited
     # That it had to be killed is nobody's failure, but for the one that was stopped because it hangs.
     assert any(isinstance(event, Crashed) for event in events) is (who == "hang")
     assert children.alive() == []
@@ -127,7 +126,7 @@ print(os.getpid(), flush=True)
         await run.wait_output(b"up")
         pid = int(run.log.tail()[0])
         guardian = parent_of(pid)
-        with trio.fail_after(10):
+        with trio.fail_after(20):
             while [one for one in children_of(guardian) if one != pid]:  # noqa: ASYNC110 - it is not our child
                 await trio.sleep(0.005)
         assert children_of(guardian) == [pid]
@@ -138,8 +137,7 @@ print(os.getpid(), flush=True)
 async def test_it_is_known_to_be_gone_within_a_tenth_of_a_second_of_the_last_death(
     children: Children, how: str
 ) -> None:
-    """The best of five: what a busy machine adds to one is not the program's."""
-    delays = list[float]()
+    """The best of five, or the first that will do: what a busy machine adds to one is not the program's."""
     for _ in range(5):
         async with launched(children.spec(FAMILY + WAIT)) as run:
             await run.wait_output(b"up")
@@ -151,7 +149,9 @@ async def test_it_is_known_to_be_gone_within_a_tenth_of_a_second_of_the_last_dea
                 os.kill(leader, signal.SIGKILL)
             await children.wait_alive(lambda pids: not pids)
             last_death = trio.current_time()
-            with trio.fail_after(5):
+            with trio.fail_after(20):
                 await run.ended.wait()
-            delays.append(trio.current_time() - last_death)
-    assert min(delays) < 0.1
+            delay = trio.current_time() - last_death
+        if delay < 0.1:
+            break
+    assert delay < 0.1

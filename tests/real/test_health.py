@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import resource
+import socket
 import ssl
 import time
-from collections.abc import Awaitable, Callable, Generator
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import trio
 import trio.testing
-from time_taken import seconds_waited
+from time_taken import seconds_waited, slowness
 
 from swapcore import Endpoint
 from swapcore._health import Pace, wait_healthy, what_is_wrong
@@ -71,10 +74,26 @@ async def check(
     """Wait until *answers* are healthy; return the port."""
     async with trio.open_nursery() as nursery:
         port = await listen(nursery, answers, host)
-        with trio.fail_after(3):
+        with trio.fail_after(20):
             await wait_healthy(Endpoint(url.format(port)), path)
         nursery.cancel_scope.cancel()
     return port
+
+
+async def asked_in_vain(wait: Callable[[], Awaitable[None]], asked: Sequence[object], times: int = 2) -> None:
+    """Wait for a server that cannot be healthy, until it *was asked* so many times."""
+    async with trio.open_nursery() as nursery:
+
+        async def fail_if_healthy() -> None:
+            await wait()
+            raise AssertionError("healthy")
+
+        nursery.start_soon(fail_if_healthy)
+        with trio.fail_after(20):
+            while len(asked) < times:  # noqa: ASYNC110 - requests send no events
+                await trio.sleep(0.002)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize(
@@ -166,20 +185,21 @@ def pem(tmp_path: Path) -> Path:
 async def test_https(pem: Path, host: str) -> None:
     theirs = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     theirs.load_cert_chain(pem)
-    answers = Answers(OK)
+    answers, distrusted = Answers(OK), list[trio.BrokenResourceError]()
 
     async def serve(stream: trio.SocketStream) -> None:
-        with suppress(trio.BrokenResourceError):  # a client that does not trust us
+        try:
             await answers(trio.SSLStream(stream, theirs, server_side=True, https_compatible=True))
+        except trio.BrokenResourceError as error:
+            distrusted.append(error)
 
     async with trio.open_nursery() as nursery:
         endpoint = Endpoint(f"https://{host}:{await listen(nursery, serve)}")
-        with trio.fail_after(3):
+        with trio.fail_after(20):
             await wait_healthy(endpoint, "/health", tls=ssl.create_default_context(cafile=pem))
         assert answers.requests[0].startswith(b"GET /health HTTP/1.1\r\n")
-        with trio.move_on_after(0.2) as patience:
-            await wait_healthy(endpoint, "/health")
-        assert patience.cancelled_caught, "the system does not trust this certificate"
+        assert not distrusted
+        await asked_in_vain(partial(wait_healthy, endpoint, "/health"), distrusted)
         nursery.cancel_scope.cancel()
 
 
@@ -187,18 +207,41 @@ async def test_a_server_without_tls_is_not_ready_for_https() -> None:
     answers = Answers(OK)
     async with trio.open_nursery() as nursery:
         port = await listen(nursery, answers)
-        with trio.move_on_after(0.2) as patience:
-            await wait_healthy(Endpoint(f"https://127.0.0.1:{port}"), "/", tls=ssl.create_default_context())
-        assert patience.cancelled_caught
+        await asked_in_vain(
+            partial(wait_healthy, Endpoint(f"https://127.0.0.1:{port}"), "/"),
+            answers.requests,
+        )
         assert answers.requests[0][:1] == b"\x16", "a TLS handshake"
         nursery.cancel_scope.cancel()
 
 
+class NoNames(trio.abc.HostnameResolver):
+    """Knows no name, and at once: a resolver elsewhere may take its time to say so."""
+
+    def __init__(self) -> None:
+        self.asked: list[object] = []
+
+    async def getaddrinfo(self, host: bytes | None, *more: object) -> NoReturn:
+        self.asked.append(host)
+        await trio.lowlevel.checkpoint()
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    async def getnameinfo(self, *anything: object) -> NoReturn:
+        raise NotImplementedError
+
+
 async def test_a_name_that_means_nothing_is_not_ready() -> None:
-    for host in ("no-such-host.invalid", "a" * 64 + ".invalid"):
-        with trio.move_on_after(0.1) as patience:
-            await wait_healthy(Endpoint(f"http://{host}:1"), "/")
-        assert patience.cancelled_caught
+    names = NoNames()
+    trio.socket.set_custom_hostname_resolver(names)
+    await asked_in_vain(partial(wait_healthy, Endpoint("http://no-such-host.invalid:1"), "/"), names.asked)
+    trio.socket.set_custom_hostname_resolver(None)
+
+
+async def test_a_name_that_cannot_be_one_is_not_ready(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "swapcore")
+    endpoint = Endpoint(f"http://{'a' * 64}.invalid:1")
+    await asked_in_vain(partial(wait_healthy, endpoint, "/"), caplog.records, times=1)
+    assert "breaks the connection" in caplog.text
 
 
 # -- time ------------------------------------------------------------------------------------------
@@ -219,7 +262,7 @@ async def test_ready_is_seen_within_60_ms(load: float) -> None:
         port = await listen(nursery, serve)
         ready_at, waited = trio.current_time() + load, seconds_waited()
         await wait_healthy(Endpoint(f"http://127.0.0.1:{port}"), "/health")
-        assert trio.current_time() - ready_at - (seconds_waited() - waited) < 0.06
+        assert trio.current_time() - ready_at - (seconds_waited() - waited) < 0.05 + 0.01 * slowness()
         nursery.cancel_scope.cancel()
 
 
@@ -269,8 +312,9 @@ async def test_having_no_descriptor_left_says_nothing_about_the_server(
                 with pytest.raises(OSError, match="Too many open files"):
                     os.dup(0)
                 assert await what_is_wrong(endpoint, "/") is None
-                await trio.sleep(0.02)
-            assert "no descriptor is left to ask with" in caplog.text
+                with trio.fail_after(20):
+                    while "no descriptor is left to ask with" not in caplog.text:  # noqa: ASYNC110 - a log
+                        await trio.sleep(0.002)
         assert await what_is_wrong(endpoint, "/") is None
         nursery.cancel_scope.cancel()
 
@@ -285,15 +329,28 @@ def test_the_pace() -> None:
 
 @pytest.mark.rule("G21")
 async def test_polling_takes_less_than_a_hundredth_of_a_processor() -> None:
-    """At the pace that it keeps for most of a load; the best of five, as a busy machine adds to each."""
+    """At the pace that it keeps for most of a load, without what being woken up costs on this machine.
+
+    The best of five, or the first that will do, as a busy machine adds to each.
+    """
     steady = Pace(shortest=Pace().longest)
-    shares = list[float]()
-    for _ in range(5):
+
+    async def only_wake_up() -> None:
+        while True:  # noqa: ASYNC110 - what it is woken up for is nothing
+            await trio.sleep(steady.longest)
+
+    async def share_of(task: Callable[[], Awaitable[None]]) -> float:
         began, busy = trio.current_time(), time.thread_time()
         with trio.move_on_after(0.4):
-            await wait_healthy(Endpoint("http://127.0.0.1:1"), "/health", pace=steady)
-        shares.append((time.thread_time() - busy) / (trio.current_time() - began))
-    assert min(shares) < 0.01
+            await task()
+        return (time.thread_time() - busy) / (trio.current_time() - began)
+
+    poll = partial(wait_healthy, Endpoint("http://127.0.0.1:1"), "/health", pace=steady)
+    for _ in range(5):
+        share = await share_of(poll) - await share_of(only_wake_up)
+        if share < 0.01 * slowness():
+            break
+    assert share < 0.01 * slowness()
 
 
 @pytest.mark.rule("G43")
@@ -309,4 +366,4 @@ async def test_one_line_for_each_phase(caplog: pytest.LogCaptureFixture) -> None
         f"qwen: health check at http://127.0.0.1:{port}: answers 503",
         f"qwen: health check at http://127.0.0.1:{port}: answers nothing",
     ]
-    assert last.startswith("qwen: healthy after 0.")
+    assert re.fullmatch(r"qwen: healthy after \d+\.\d{3} s", last)

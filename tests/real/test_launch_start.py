@@ -15,7 +15,7 @@ import attrs
 import pytest
 import trio
 from real_children import SERVE, WAIT, Children, Launched, free_port, launched
-from time_taken import seconds_waited, takes
+from time_taken import seconds_waited, slowness, takes
 
 from swapcore import ModelLog, ModelSpec, StartFailed, launch_subprocess
 from swapcore._launch import ProcessExited
@@ -24,7 +24,7 @@ from swapcore._preflight import preflight
 
 
 async def failed_start(spec: ModelSpec, log: ModelLog | None = None) -> StartFailed:
-    with pytest.raises(StartFailed) as caught, trio.fail_after(5), writing_to(log or ModelLog()):
+    with pytest.raises(StartFailed) as caught, trio.fail_after(20), writing_to(log or ModelLog()):
         await launch_subprocess(spec, task_status=trio.TASK_STATUS_IGNORED)
     return caught.value
 
@@ -36,7 +36,7 @@ async def failed_start(spec: ModelSpec, log: ModelLog | None = None) -> StartFai
 async def test_it_is_ready_once_the_health_check_answers(children: Children) -> None:
     spec = children.spec("time.sleep(0.2)" + SERVE, check_path="/health")
     async with launched(spec) as run:
-        assert b"up" in run.log.history()
+        await run.wait_output(b"up")
         assert spec.url.endswith(str(spec.command[-2]))
         assert children.alive()
     assert run.error is None
@@ -69,7 +69,7 @@ os._exit(7)
     log = ModelLog()
     waited = seconds_waited()
     error = await failed_start(children.spec(hung, check_path="/health"), log)
-    assert time.monotonic() - float(log.history()) - (seconds_waited() - waited) < 0.15
+    assert time.monotonic() - float(log.history()) - (seconds_waited() - waited) < 0.15 * slowness()
     assert "exited with status 7" in error.reason
 
 
@@ -88,7 +88,7 @@ print("one"); print("two", file=sys.stderr); print(time.monotonic(), flush=True)
     waited = seconds_waited()
     error = await failed_start(children.spec(code, check_path="/health"), log)
     *_, last = log.tail()
-    assert time.monotonic() - float(last) - (seconds_waited() - waited) < 0.05
+    assert time.monotonic() - float(last) - (seconds_waited() - waited) < 0.05 * slowness()
     assert error.reason == f"exited with status {status} before it was ready; its last output: {last}"
     assert error.__notes__ == [f"last output:\ntwo\none\n{last}"]
 
@@ -103,9 +103,10 @@ async def test_a_signal_before_ready_is_named(children: Children) -> None:
 async def test_a_crash_after_ready_ends_the_launch(children: Children) -> None:
     spec = children.spec("os.kill(os.getpid(), signal.SIGSTOP)", check_path=None)
     async with launched(spec) as run:
+        await children.wait_alive(lambda pids: len(pids) == 1)
         (pid,) = children.alive()
         os.kill(pid, signal.SIGKILL)
-        with takes(most=0.1), trio.fail_after(10):
+        with takes(most=0.1), trio.fail_after(20):
             await run.ended.wait()
     assert isinstance(run.error, ProcessExited)
     assert (run.error.status, run.error.reason) == (-9, "was killed by SIGKILL")
@@ -208,9 +209,9 @@ async def test_what_the_kernel_refuses_is_told(children: Children, tmp_path: Pat
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]"])
 async def test_a_port_in_use_is_named(children: Children, host: str) -> None:
     with (
-        socket.create_server(("::1", 0), family=socket.AF_INET6)
+        socket.create_server(("::1", free_port()), family=socket.AF_INET6)
         if host == "[::1]"
-        else socket.create_server(("127.0.0.1", 0)) as stranger
+        else socket.create_server(("127.0.0.1", free_port())) as stranger
     ):
         port = stranger.getsockname()[1]
         spec = changed(children, url=f"http://{host}:{port}")
@@ -221,8 +222,8 @@ async def test_a_port_in_use_is_named(children: Children, host: str) -> None:
 
 
 async def test_a_port_in_time_wait_is_free(children: Children) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
+    port = free_port()
+    with socket.create_server(("127.0.0.1", port)) as server:
         with socket.create_connection(("127.0.0.1", port)):
             server.accept()[0].close()  # this end closes first, and lingers
     preflight(changed(children, url=f"http://127.0.0.1:{port}"))
@@ -233,7 +234,7 @@ async def test_a_port_in_time_wait_is_free(children: Children) -> None:
 
 async def output_of(children: Children, code: str, env: Mapping[str, str] | None = None) -> str:
     run = Launched(children.spec(code, env=env or {}), launch_subprocess)
-    with trio.fail_after(5):
+    with trio.fail_after(20):
         await run.run()
     return run.log.history().decode()
 
@@ -303,7 +304,7 @@ async def test_arguments_arrive_as_they_are(children: Children) -> None:
 async def test_much_output_neither_blocks_nor_loses_its_end(children: Children) -> None:
     code = "for n in range(10_240): os.write(1 + n % 2, (b'%08d' % n) * 128)"
     run = Launched(children.spec(code), launch_subprocess)
-    with trio.fail_after(10):
+    with trio.fail_after(20):
         await run.run()
     assert run.log.written == 10 * 1024 * 1024
     text = run.log.history()
@@ -337,7 +338,7 @@ def guardians() -> set[int]:
 
 
 async def wait_guardians(count: int) -> set[int]:
-    with trio.fail_after(10):
+    with trio.fail_after(20):
         while len(found := guardians()) != count:  # noqa: ASYNC110 - a spare is made a little later than needed
             await trio.sleep(0.005)
     return found
@@ -348,10 +349,11 @@ async def test_a_warm_launcher_starts_with_the_guardian_that_is_there(children: 
         spare = await wait_guardians(1)
         async with launched(children.spec(WAIT), launch=warm) as first:
             await first.wait_output(b"up")
-            assert guardians() > spare, "the start did not take the one that was there"
-            second_spare = await wait_guardians(2) - spare
+            both = await wait_guardians(2)
+            assert both > spare, "the start did not take the one that was there"
+            second_spare = both - spare
             async with launched(children.spec(WAIT), launch=warm) as second:
-                assert guardians() > spare | second_spare
+                assert await wait_guardians(3) > both
                 await second.wait_output(b"up")
                 await first.stop()
                 assert guardians() & (spare | second_spare) == second_spare
@@ -406,8 +408,8 @@ async def test_cancelled_at_any_step_it_leaves_nothing(children: Children) -> No
     spec = children.spec(SERVE, port=free_port(), check_path="/health", unload_timeout=2)
     descriptors = len(os.listdir("/proc/self/fd"))
     became_ready = 0
-    for step in range(1, 60):
-        with trio.CancelScope() as scope, trio.fail_after(5):
+    for step in range(1, 500):
+        with trio.CancelScope() as scope, trio.fail_after(20):
             instrument = CancelAtStep(scope, step)
             trio.lowlevel.add_instrument(instrument)
             try:
@@ -418,6 +420,8 @@ async def test_cancelled_at_any_step_it_leaves_nothing(children: Children) -> No
             finally:
                 trio.lowlevel.remove_instrument(instrument)
         assert children.alive() == [], f"cancelled at step {step}"
-    assert became_ready, "every step up to ready was tried"
+        if became_ready == 3:
+            break
+    assert became_ready == 3, "every step up to ready was tried"
     assert guardians() == set()
     assert len(os.listdir("/proc/self/fd")) == descriptors

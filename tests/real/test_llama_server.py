@@ -17,6 +17,7 @@ from typing import Any
 
 import attrs
 import pytest
+from real_children import free_port
 from time_taken import takes
 
 import swapcli
@@ -202,20 +203,27 @@ def _until(condition: Callable[[], bool]) -> None:
 def test_a_signal_while_loading_kills_at_once(tmp_path: Path) -> None:
     """The health check says 503 while a bigger model loads; a stop does not wait for the end of that."""
     write_tiny_gguf(TinyModel("big", dim=768, layers=4, heads=12, context=65536), tmp_path / "big.gguf")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    flags = ("-m", str(tmp_path / "big.gguf"), "-c", "65536", "--load-mode", "none", "--port", str(port))
-    with (tmp_path / "log").open("w") as log:
-        process = subprocess.Popen((*_COMMAND, *flags), stdout=log, stderr=log, env=_ENVIRONMENT)
-    try:
-        engine = Engine(process, port)  # type: ignore[arg-type]  # its output is not read
-        _until(lambda: _accepts(port))
-        assert engine.ask("/health")[0] == 503
-        assert engine.stop() == -signal.SIGTERM
-    finally:
-        process.kill()
-        process.wait(_TIMEOUT)
+    flags = ("-m", str(tmp_path / "big.gguf"), "-c", "65536", "--load-mode", "none")
+    # A test that was kept waiting for a processor may come when it has loaded: once more, then.
+    assert any(_is_killed_while_loading(flags, tmp_path / "log") for _ in range(5))
+
+
+def _is_killed_while_loading(flags: Sequence[str], log: Path) -> bool:
+    port = free_port()
+    with (
+        log.open("w") as output,
+        subprocess.Popen(
+            (*_COMMAND, *flags, "--port", str(port)), stdout=output, stderr=output, env=_ENVIRONMENT
+        ) as process,
+    ):
+        try:
+            engine = Engine(process, port)  # type: ignore[arg-type]  # its output is not read
+            _until(lambda: _accepts(port))
+            health, status = engine.ask("/health")[0], engine.stop()
+            assert (health, status) in {(503, -signal.SIGTERM), (503, 0), (200, 0)}
+            return status == -signal.SIGTERM
+        finally:
+            process.kill()
 
 
 def test_a_missing_model_file(tmp_path: Path) -> None:

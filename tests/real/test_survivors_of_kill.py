@@ -7,6 +7,7 @@ import signal
 import socket
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import attrs
 import pytest
@@ -89,7 +90,7 @@ async def test_it_does_not_hold_up_the_end_of_the_program(
     link = GuardianLink.spawn()
     monkeypatch.setattr(SubprocessLauncher, "_take_guard", lambda self, model: link)
     with frozen_later() as freeze:
-        with trio.fail_after(5):
+        with trio.fail_after(20):
             async with swapcore.open_supervisor(specs(children)) as supervisor:
                 await supervisor.load(A)
                 freeze(link._process.pid)
@@ -160,13 +161,18 @@ async def test_a_port_that_is_held_and_not_answered_is_nobody(children: Children
     assert run.error is None
 
 
-async def test_a_start_that_lost_its_port_to_a_stranger_does_not_wait_for_him(children: Children) -> None:
-    spec = children.spec("time.sleep(0.2)" + SERVE, check_path="/health")
+async def test_a_start_that_lost_its_port_to_a_stranger_does_not_wait_for_him(
+    children: Children, tmp_path: Path
+) -> None:
+    is_taken = tmp_path / "taken"
+    until_then = f"while not os.path.exists({str(is_taken)!r}): time.sleep(0.01)\n"
+    spec = children.spec(until_then + SERVE, check_path="/health")
     run = Launched(spec, launch_subprocess)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(run.run)
         await children.wait_alive(bool)
         with socket.create_server(("127.0.0.1", port_of(spec)), backlog=1), trio.fail_after(20):
+            is_taken.touch()
             await run.ended.wait()
     assert isinstance(run.error, swapcore.StartFailed)
     assert "Address already in use" in run.error.reason

@@ -31,7 +31,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
             ROOT,
         ],
         check=True,
-        timeout=120,
+        timeout=50,
     )
     [wheel] = folder.glob("swapcore-*.whl")
     return wheel
@@ -50,11 +50,10 @@ def test_it_holds_the_two_packages_and_nothing_else(wheel: Path) -> None:
 
 def test_installed_it_runs_outside_the_checkout(wheel: Path, tmp_path: Path) -> None:
     environment = tmp_path / "environment"
-    subprocess.run([sys.executable, "-m", "venv", environment], check=True, timeout=60)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True, timeout=50)
     python = environment / "bin" / "python"
-    subprocess.run(
-        [python, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", wheel], check=True, timeout=120
-    )
+    pip = (sys.executable, "-m", "pip", "--python", python, "--disable-pip-version-check")
+    subprocess.run([*pip, "install", "--quiet", "--no-deps", "--no-index", wheel], check=True, timeout=50)
     # The dependencies are taken from where the tests have them, the packages themselves are not.
     purelib = subprocess.check_output(
         [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], text=True
@@ -65,13 +64,13 @@ def test_installed_it_runs_outside_the_checkout(wheel: Path, tmp_path: Path) -> 
     config.write_text("models:\n  m:\n    cmd: sleep 1 ${PORT}\n")
     environ = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     code = "import swapcore, swapcli; print(swapcore.__file__); print(swapcli.__file__)"
-    where = subprocess.check_output([python, "-c", code], cwd=tmp_path, env=environ, text=True, timeout=60)
+    where = subprocess.check_output([python, "-c", code], cwd=tmp_path, env=environ, text=True, timeout=50)
     assert all(line.startswith(str(environment)) for line in where.splitlines())
     swapcli = environment / "bin" / "swapcli"
     assert "swapcli 0." in subprocess.check_output(
         [swapcli, "--version"], cwd=tmp_path, env=environ, text=True
     )
     checked = subprocess.check_output(
-        [swapcli, "check", config], cwd=tmp_path, env=environ, text=True, timeout=60
+        [swapcli, "check", config], cwd=tmp_path, env=environ, text=True, timeout=50
     )
     assert "ok, 1 model" in checked
