@@ -19,7 +19,7 @@ import trio
 from ended_requests import ended
 from time_taken import seconds_waited
 
-from swapcli.activity import journal as journal_module
+from swapcli.activity import database as database_module, journal as journal_module
 from swapcli.activity.database import ActivityDatabase
 from swapcli.activity.ended_request import EndedRequest
 from swapcli.activity.journal import Journal, StoreRefused, open_database, open_journal
@@ -283,7 +283,9 @@ class Warned(logging.Handler):
         self.event.set()
 
 
-async def test_a_locked_file_is_waited_for(tmp_path: Path) -> None:
+async def test_a_locked_file_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database_module, "_BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(journal_module, "RETRY_SECONDS", 0.1)
     path = str(tmp_path / "a.db")
     recorded = trio.Event()
     warned = Warned()

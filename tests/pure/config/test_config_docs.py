@@ -52,7 +52,9 @@ def test_every_example_loads_without_a_warning(page: str, example: str) -> None:
 
 
 def test_every_section_has_an_example() -> None:
-    for _, body in re.findall(r"^### (.*?)\n(.*?)(?=^### |\Z)", REFERENCE, re.DOTALL | re.MULTILINE):
+    sections = re.findall(r"^### (.*?)\n(.*?)(?=^### |\Z)", REFERENCE, re.DOTALL | re.MULTILINE)
+    assert len(sections) > 10
+    for _, body in sections:
         assert "```yaml" in body
 
 
