@@ -48,6 +48,7 @@ _SPARE = 2
 _REST_WITHIN = 30.0
 _END_WITHIN = 10.0
 _DEED_WITHIN = 170.0
+_ENOUGH_WITHIN = 60.0
 
 
 @attrs.frozen(kw_only=True)
@@ -82,23 +83,30 @@ class Soak:
     def port(self) -> int:
         return int(self.server.url.rpartition(":")[2])
 
-    async def run(self, seconds: float, *, report_every: float = 30.0) -> None:
-        """Disturb the server for so long, then stop it; what is wrong is with the judge."""
+    async def run(self, seconds: float, *, report_every: float, is_enough: Callable[[Judge], bool]) -> None:
+        """Disturb the server for so long, and until it *is_enough*, then stop it.
+
+        What is wrong is with the judge.
+        """
         with trio.move_on_after(120) as patience:
             before = await self._at_rest((STEADY,), lambda sample: sample.children <= _SPARE)
         if patience.cancelled_caught:
             self.judge.fault("the server never was at rest at first")
             return
         print(f"at rest at first: {before}", flush=True)
-        with trio.move_on_after(seconds):
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._crowd)
-                nursery.start_soon(Followers(self._caller, self.random).run, self.load.followers)
-                nursery.start_soon(
-                    Editor(self._caller, self.random, self.file, self.server).run, self.load.reload_every
-                )
-                nursery.start_soon(self._sample)
-                nursery.start_soon(self._report, report_every)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._crowd)
+            nursery.start_soon(Followers(self._caller, self.random).run, self.load.followers)
+            nursery.start_soon(
+                Editor(self._caller, self.random, self.file, self.server).run, self.load.reload_every
+            )
+            nursery.start_soon(self._sample)
+            nursery.start_soon(self._report, report_every)
+            await trio.sleep(seconds)
+            with trio.move_on_after(_ENOUGH_WITHIN):
+                while not is_enough(self.judge):  # noqa: ASYNC110 - it only counts
+                    await trio.sleep(0.05)
+            nursery.cancel_scope.cancel()
         self.file.edit("comment", self.random)
         await self._come_to_rest(before)
         await self._end()
@@ -235,8 +243,16 @@ def judge_log(judge: Judge, log: Path) -> None:
             return
 
 
-def soak(folder: Path, *, seconds: float, seed: int, load: Load, report_every: float = 30.0) -> Soak:
-    """Run all of it in *folder*; what is wrong is with the judge of what this returns."""
+def soak(
+    folder: Path,
+    *,
+    seconds: float,
+    seed: int,
+    load: Load,
+    report_every: float = 30.0,
+    is_enough: Callable[[Judge], bool] = lambda _: True,
+) -> Soak:
+    """Run all of it in *folder*, as `Soak.run` does; what is wrong is with the judge of what this returns."""
     random = Random(seed)
     file = FleetFile(folder)
     file.write()
@@ -245,7 +261,7 @@ def soak(folder: Path, *, seconds: float, seed: int, load: Load, report_every: f
     async def run(server: Server) -> Soak:
         found = Soak(server, file, random, load)
         try:
-            await found.run(seconds, report_every=report_every)
+            await found.run(seconds, report_every=report_every, is_enough=is_enough)
         except* TooManyFaults:
             pass
         if (grown := growth(found.samples, since=SETTLED)) is not None and grown >= MOST_GROWTH:
