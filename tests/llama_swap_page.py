@@ -42,6 +42,8 @@ class Page:
     states_seen: list[tuple[str, str]] = attrs.field(factory=list[tuple[str, str]])
     session_headers: list[str] = attrs.field(factory=list[str])
     profile: str | None = "unknown"
+    is_complete: bool = False
+    """It has got all that it is told at first; the list of requests comes last."""
     requests: dict[str, dict[str, Any]] = attrs.field(factory=dict[str, dict[str, Any]])
     sessions_seen: set[str] = attrs.field(factory=set[str])
     removed: set[str] = attrs.field(factory=set[str])
@@ -97,6 +99,7 @@ class Page:
         match content["operation"]:
             case "snapshot":
                 self.requests = {each["id"]: each for each in content.get("requests") or []}
+                self.is_complete = True
             case "upsert":
                 self.requests.setdefault(content["request"]["id"], {}).update(content["request"])
             case "remove":

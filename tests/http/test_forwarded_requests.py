@@ -222,8 +222,9 @@ async def test_comfyui_is_on_no_list_in_no_record_and_no_profile() -> None:
             await held.asked.wait()
             assert served.recorder.inflight.snapshot() == []
             held.go_on.set()
-        assert await served.rows() == []
-        assert served.fleet.leases == ["comfyui_auto"]
+        assert (await served.chat(b'{"model":"m"}')).status == 200
+        assert (await served.row())["model"] == "m"  # the only record, although it is the later one
+        assert served.fleet.leases == ["comfyui_auto", "m"]
 
 
 @pytest.mark.rule("H25", "G41")

@@ -59,6 +59,7 @@ def test_a_model_is_loaded_listed_and_unloaded(terminal: Terminal) -> None:
 
 
 def test_the_fleet_as_json(terminal: Terminal) -> None:
+    terminal.run("unload")
     terminal.run("load", STEADY)
     fleet = terminal.json("ps")
     assert isinstance(fleet, dict)
@@ -94,7 +95,7 @@ def test_a_log_that_is_followed_goes_on_until_it_is_interrupted(terminal: Termin
         terminal.run("load", EDITED)
         assert following.stdout.readline().startswith(b"a model at ")
         following.send_signal(signal.SIGINT)
-        assert following.wait(10) == 0
+        assert following.wait(20) == 0
 
 
 def test_a_reload_says_what_it_changed_or_what_is_wrong(terminal: Terminal) -> None:
@@ -133,7 +134,7 @@ def test_top(terminal: Terminal) -> None:
         assert watching.stderr is not None
         assert json.loads(watching.stdout.readline())["waiting"] == 0
         watching.send_signal(signal.SIGINT)
-        assert (watching.wait(10), watching.stderr.read()) == (0, b"")
+        assert (watching.wait(20), watching.stderr.read()) == (0, b"")
     result = terminal.run("top", "--count", "2", "--interval", "0.1", "--json")
     assert [json.loads(line)["leases"] for line in result.stdout.splitlines()] == [0, 0]
 
