@@ -188,6 +188,16 @@ class Server:
         self._clients.append(stream)
         return Client(stream)
 
+    async def until_refused(self) -> None:
+        """Wait until nobody accepts connections any more."""
+        with trio.fail_after(PATIENCE):
+            while True:
+                try:
+                    stream = await trio.open_tcp_stream("127.0.0.1", self.port)
+                except OSError:
+                    return
+                stream.socket.close()
+
     def disconnect(self) -> None:
         for stream in self._clients:
             stream.socket.close()

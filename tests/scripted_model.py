@@ -8,7 +8,7 @@ Images, audio and tool calls in the shapes of OpenAI's and Anthropic's APIs; and
 - ``{"die_after": n}``: the process ends after n events of its stream (in mid-answer, if it is not streamed);
   with a ``cue`` not before the file of that name exists;
 - ``{"refuse": status, "times": n, "wait": seconds}``: the first n requests get that status and Retry-After;
-- ``{"hold": seconds}``: think that long before the answer.
+- ``{"hold": seconds}``: think that long before the answer; with a ``cue`` only until that file exists.
 
 One whose name begins with ``broken`` fails to start, one called ``recovering`` only for the first time. Every
 request leaves a line of JSON in FOLDER/requests: the path, the seconds, and what files came with it.
@@ -137,7 +137,7 @@ class Model(http.server.BaseHTTPRequestHandler):
         with (self.folder / "requests").open("a") as log:
             log.write(json.dumps(note) + "\n")
         script = {} if is_form else asked.get("script", {})
-        time.sleep(script.get("hold", 0))
+        self.think(script)
         if "refuse" in script and earlier < script["times"]:
             self.refuse(script)
         elif asked.get("stream") is True:
@@ -148,6 +148,11 @@ class Model(http.server.BaseHTTPRequestHandler):
             os._exit(3)
         else:
             self.answer_whole(asked)
+
+    def think(self, script: dict[str, Any]) -> None:
+        end = time.monotonic() + script.get("hold", 0)
+        while time.monotonic() < end and not os.path.exists(script.get("cue", "")):
+            time.sleep(0.01)  # a test's file sends no events
 
     def answer_whole(self, asked: dict[str, Any]) -> None:
         match self.path:

@@ -9,7 +9,7 @@ import httpx2
 import openai
 import pytest
 import trio
-from http_wire import CHUNKED, Seen, chunk, rig, upstream
+from http_wire import CHUNKED, PATIENCE, Seen, chunk, rig, upstream
 
 from swapcore import Endpoint
 
@@ -25,14 +25,14 @@ OF_ANTHROPIC = (
 
 
 def of_openai(url: str) -> Iterable[object]:
-    with openai.OpenAI(base_url=f"{url}/v1", api_key="none", timeout=5, max_retries=0) as client:
+    with openai.OpenAI(base_url=f"{url}/v1", api_key="none", timeout=20, max_retries=0) as client:
         yield from client.chat.completions.create(
             model="m", messages=[{"role": "user", "content": "hi"}], stream=True
         )
 
 
 def of_anthropic(url: str) -> Iterable[object]:
-    with anthropic.Anthropic(base_url=url, api_key="none", timeout=5, max_retries=0) as client:
+    with anthropic.Anthropic(base_url=url, api_key="none", timeout=20, max_retries=0) as client:
         yield from client.messages.create(
             model="m", max_tokens=9, messages=[{"role": "user", "content": "hi"}], stream=True
         )
@@ -45,9 +45,12 @@ def of_anthropic(url: str) -> Iterable[object]:
 async def test_an_answer_that_breaks_off_is_raised(
     events: Callable[[str], Iterable[object]], first: bytes
 ) -> None:
+    came = trio.Event()
+
     async def answer(seen: Seen, stream: trio.SocketStream) -> None:
         await stream.send_all(CHUNKED + chunk(first))
-        await trio.sleep(0.05)  # so that the event arrives alone
+        with trio.fail_after(PATIENCE):
+            await came.wait()
         stream.socket.close()
 
     got: list[object] = []
@@ -55,7 +58,8 @@ async def test_an_answer_that_breaks_off_is_raised(
 
         def consume() -> None:
             for event in events(f"http://127.0.0.1:{served.server.port}"):
-                got.append(event)  # noqa: PERF402 - extend would keep nothing of what broke off
+                got.append(event)
+                trio.from_thread.run_sync(came.set)
 
         with pytest.raises((httpx2.RemoteProtocolError, openai.APIError, anthropic.APIError)):
             await trio.to_thread.run_sync(consume)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import socket
 from typing import Any
 
 import pytest
+from free_ports import free_port
 from http_wire import JSON, always, plain, rig, upstream
 
 from swapcli.config import Configuration, ModelConfig, ModelFilters, PeerConfig, Selector
@@ -27,8 +27,7 @@ def ask(method: str, path: str, header: str = JSON, body: bytes = b"") -> tuple[
 
 @pytest.fixture(scope="module")
 def config() -> Configuration:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        nobody = f"http://127.0.0.1:{probe.getsockname()[1]}"
+    nobody = f"http://127.0.0.1:{free_port()}"
     quiet = ModelConfig(compat=type(ModelConfig().compat)(ignore_websockets=True))
     return Configuration(
         models={

@@ -37,7 +37,7 @@ def test_a_busy_model_that_is_silent_is_replaced(tmp_path: Path) -> None:
         f"    cmd: {sys.executable} {tmp_path / 'model.py'} {port} {tmp_path / 'was-here'}\n"
         f"    proxy: http://127.0.0.1:{port}\n"
         "    unloadTimeout: 1\n"
-        "    liveness: {silent: 0.5}\n"
+        "    liveness: {silent: 1}\n"
     )
     with serving(config, tmp_path / "log") as server:
         connection = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=20)
@@ -50,8 +50,8 @@ def test_a_busy_model_that_is_silent_is_replaced(tmp_path: Path) -> None:
         error = json.loads(body)["error"]
         assert error["code"] == "upstream_hung"
         assert error["message"].startswith("m: ")
-        assert "silent for 0.5 s" in error["message"]
-        server.wait_for_log("silent for 0.5 s")
+        assert "silent for 1 s" in error["message"]
+        server.wait_for_log("silent for 1 s")
         connection.request("POST", "/v1/completions", '{"model": "m"}', headers)
         response = connection.getresponse()
         assert (response.status, response.read()) == (200, b"awake")

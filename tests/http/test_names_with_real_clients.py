@@ -53,7 +53,7 @@ class Pair:
             f"{self.near.url}/api/profiles/active", json.dumps({"name": profile}).encode(), method="PUT"
         )
         request.add_header("Authorization", "Bearer near-key")
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=30) as answer:
             assert json.load(answer) == {"active": profile}
 
 

@@ -6,9 +6,9 @@ from typing import cast
 from urllib.parse import quote
 
 import trio
-from http_wire import StubFleet
+from http_wire import PATIENCE, StubFleet
 from hypercorn.typing import ASGIReceiveEvent, ASGISendEvent, HTTPScope
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from swapcli.config import Configuration, ModelConfig
 from swapcli.http import UpstreamPool, create_app
@@ -82,14 +82,14 @@ async def answered(
         await trio.lowlevel.checkpoint()
         sent.append(message)
 
-    with trio.fail_after(5):
+    with trio.fail_after(PATIENCE):
         await app(cast("HTTPScope", scope), receive, send)  # type: ignore[operator]
     status = next(message["status"] for message in sent if message["type"] == "http.response.start")
     body = b"".join(message["body"] for message in sent if message["type"] == "http.response.body")
     return status, body
 
 
-@settings(deadline=None, max_examples=400, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=400)
 @given(
     target=spellings(),
     method=st.sampled_from(METHODS),

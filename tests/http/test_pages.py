@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 import pytest
 import trio
-from http_wire import JSON, always, plain, request, rig, upstream
+from http_wire import JSON, PATIENCE, always, plain, request, rig, upstream
 
 from swapcli.config import Capabilities, Configuration, ModelConfig
 from swapcli.http.access_log import go_duration
@@ -270,10 +270,10 @@ async def test_a_client_that_left_unanswered_is_logged_as_499(caplog: pytest.Log
     async with upstream(never) as up, rig(up.endpoint) as served:
         client = await served.server.client()
         await client.send(request("POST", "/v1/completions", JSON, body=b'{"model":"m"}'))
-        with trio.fail_after(5):
+        with trio.fail_after(PATIENCE):
             await asked.wait()
         client.stream.socket.close()
-        with trio.fail_after(5):
+        with trio.fail_after(PATIENCE):
             while not caplog.records:  # noqa: ASYNC110
                 await trio.sleep(0.005)
     assert '"POST /v1/completions HTTP/1.1" 499 0 ""' in caplog.records[0].getMessage()

@@ -27,13 +27,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture
 def client(server: Server) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", timeout=30, max_retries=0) as client:
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", timeout=120, max_retries=0) as client:
         yield client
 
 
 @pytest.fixture
 def claude(server: Server) -> Iterator[anthropic.Anthropic]:
-    with anthropic.Anthropic(base_url=server.url, api_key="none", timeout=30, max_retries=0) as client:
+    with anthropic.Anthropic(base_url=server.url, api_key="none", timeout=120, max_retries=0) as client:
         yield client
 
 

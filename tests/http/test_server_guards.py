@@ -26,7 +26,7 @@ from http_wire import (
     upstream,
 )
 from hypercorn.typing import ASGIReceiveCallable, ASGISendCallable, Scope
-from time_taken import seconds_waited, takes
+from time_taken import seconds_waited, slowness, takes
 
 from swapcli.http import ServerLimits
 
@@ -167,7 +167,7 @@ async def test_a_body_that_stops_arriving_is_answered_408() -> None:
 
 
 async def test_an_idle_connection_is_closed_after_a_while() -> None:
-    async with rig(limits=ServerLimits(keep_alive=0.2)) as served:
+    async with rig(limits=ServerLimits(keep_alive=0.3)) as served:
         used, fresh = await served.server.client(), await served.server.client()
         await used.ask("GET", "/health")
         half = await served.server.client()
@@ -183,7 +183,7 @@ async def test_a_busy_connection_is_not_idle() -> None:
         await trio.sleep(0.5)
         await stream.send_all(plain(b"late"))
 
-    async with upstream(slow) as up, rig(up.endpoint, limits=ServerLimits(keep_alive=0.1)) as served:
+    async with upstream(slow) as up, rig(up.endpoint, limits=ServerLimits(keep_alive=0.3)) as served:
         assert (await served.chat()).body == b"late"
 
 
@@ -208,8 +208,7 @@ async def test_stopping_closes_idle_connections_at_once_and_lets_streams_finish(
             served.server.drain.stop.set()
             assert await idle.rest() == b""
             assert await fresh.rest() == b""
-        with pytest.raises(OSError, match=r"refused|connect"):
-            await trio.open_tcp_stream("127.0.0.1", served.server.port)
+        await served.server.until_refused()
         go_on.set()
         assert await streaming.piece() == b"data: 2\n\n"
         assert await streaming.piece() is None
@@ -237,7 +236,8 @@ async def test_a_cut_ends_streams_at_once_even_to_a_client_that_does_not_read(re
             served.server.drain.cut.set()
             with pytest.raises(CutOff):
                 await client.rest_of_body()
-        assert trio.current_time() - started - (seconds_waited() - waited) < 0.5, "the server is gone"
+        took = trio.current_time() - started - (seconds_waited() - waited)
+        assert took < 0.5 * slowness(), "the server is gone"
 
 
 async def test_cancelling_the_server_ends_it_at_once_even_when_a_client_does_not_read() -> None:
@@ -261,7 +261,7 @@ async def test_cancelling_the_server_ends_it_at_once_even_when_a_client_does_not
             scope.cancel()
             started, waited = trio.current_time(), seconds_waited()
             await trio.sleep_forever()
-    assert trio.current_time() - started - (seconds_waited() - waited) < 1.0
+    assert trio.current_time() - started - (seconds_waited() - waited) < slowness()
 
 
 # -- HTTP/2 -----------------------------------------------------------------------------
@@ -337,12 +337,16 @@ async def test_g45_http2_gets_a_reset_when_the_upstream_dies_in_mid_stream() -> 
             await stream.send_all(plain(b"still here"))
             return
         await stream.send_all(CHUNKED + chunk(b"data: 1\n\n"))
-        await trio.sleep(0.05)
+        with trio.fail_after(PATIENCE):
+            await came.wait()
         stream.socket.close()
 
+    came = trio.Event()
     async with upstream(answer) as up, rig(up.endpoint) as served:
         client = Http2Client(await served.server.client())
         await client.ask(1, "/v1/completions", b'{"model":"m"}')
+        await client.until(h2.events.DataReceived)
+        came.set()
         reset = await client.until(h2.events.StreamReset)
         assert isinstance(reset, h2.events.StreamReset)
         assert reset.stream_id == 1

@@ -93,7 +93,7 @@ async def test_a_client_that_leaves_is_seen_below_tls_too(tmp_path: Path) -> Non
 @pytest.mark.parametrize("first", [b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"\x16\x03\x01\x00\x05hello", b""])
 async def test_who_speaks_no_tls_ends_nobody_else(tmp_path: Path, first: bytes) -> None:
     tls = ServerTls(*write_certificate(tmp_path))
-    async with rig(tls=tls.context, limits=ServerLimits(tls_handshake=0.2)) as served:
+    async with rig(tls=tls.context, limits=ServerLimits(tls_handshake=0.5)) as served:
         client = await served.server.client()
         await client.send(first)
         await client.rest()  # until the server hangs up

@@ -98,7 +98,7 @@ def test_who_waits_gets_503_at_once_while_a_stream_goes_on(tmp_path: Path) -> No
         assert stream.readline() == b"x\n"
         waiting.close()
         server.process.send_signal(signal.SIGTERM)
-        assert server.process.wait(10) == 0
+        assert server.process.wait(20) == 0
         assert server.log.read_text().count("starting ") == 1, "nothing is started while it stops"
 
 
@@ -123,7 +123,7 @@ def test_a_second_signal_ends_a_server_whose_models_stop_at_once(tmp_path: Path)
         server.wait_for_log("SIGTERM: stopping")
         with takes(most=0.5):
             server.process.send_signal(signal.SIGTERM)
-            assert server.process.wait(10) == 0
+            assert server.process.wait(20) == 0
         assert server.children.alive() == []
         assert (tmp_path / "one").exists()
 
@@ -142,7 +142,7 @@ def test_a_preload_under_way_does_not_hold_up_the_end(tmp_path: Path) -> None:
         server.wait_for_log("starting slow")
         with takes(most=2):
             server.process.send_signal(signal.SIGTERM)
-            assert server.process.wait(10) == 0
+            assert server.process.wait(20) == 0
         log = server.log.read_text()
         assert "starting one" not in log
         assert "cannot preload" not in log

@@ -63,7 +63,7 @@ def test_it_is_told_of_every_step(notified: tuple[Notified, str], tmp_path: Path
             assert b"NOTIFY_SOCKET" not in Path(f"/proc/{pid}/environ").read_bytes()
         server.process.send_signal(signal.SIGTERM)
         assert systemd.next()[0] == "STOPPING=1"
-        assert server.process.wait(10) == 0
+        assert server.process.wait(20) == 0
 
 
 def test_the_watchdog_sees_a_server_that_hangs(notified: tuple[Notified, str], tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_an_abstract_address() -> None:
     name = f"swapcli-{os.getpid()}"
     with closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as receiver:
         receiver.bind(f"\0{name}")
-        receiver.settimeout(5)
+        receiver.settimeout(20)
         Systemd.of_environment({"NOTIFY_SOCKET": f"@{name}"}).ready("here")
         assert receiver.recv(4096) == b"READY=1\nSTATUS=here"
 
@@ -143,10 +143,10 @@ def test_requests_that_came_before_the_server_are_answered_by_it(tmp_path: Path)
         with handed(sock, tmp_path) as process, closing(early):
             early.settimeout(20)
             assert early.recv(4096).startswith(b"HTTP/1.1 200")
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=10) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=20) as answer:
                 assert answer.read() == b"OK"
             process.terminate()
-            assert process.wait(10) == 0
+            assert process.wait(20) == 0
             assert process.stdout is not None
             assert f"listening on http://127.0.0.1:{port}\n".encode() in process.stdout.read()
         socket.create_connection(("127.0.0.1", port)).close()  # it is still systemd's

@@ -111,17 +111,17 @@ async def test_h93_a_tls_handshake_may_take_only_so_long() -> None:
 
 
 async def test_h93_an_idle_connection_is_kept_only_so_long() -> None:
-    pool, short = UpstreamPool(), UpstreamTimeouts(idle=0.05)
+    pool, long, short = UpstreamPool(), UpstreamTimeouts(), UpstreamTimeouts(idle=0.05)
     async with upstream(always(plain(b"x"))) as up:
-        for count, pause in ((1, 0.0), (1, 0.1), (2, 0.0)):
-            connection = await pool.acquire(up.endpoint, short)
+        for count, kept in ((1, long), (1, long), (2, short)):
+            connection = await pool.acquire(up.endpoint, kept)
             head = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
             await connection.request(head, (), head_only=False, patience=PATIENCE, nursery=None)
             while await connection.next_body():
                 pass
-            pool.release(up.endpoint, connection, short)
+            pool.release(up.endpoint, connection, kept)
             assert up.connections == count
-            await trio.sleep(pause)
+            await trio.sleep(0.1)
         pool.close_all()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -11,6 +10,7 @@ from contextlib import asynccontextmanager
 import attrs
 import pytest
 import trio
+from free_ports import free_port
 from http_wire import JSON, PATIENCE, CutOff, Server, request, serving
 from time_taken import takes
 
@@ -70,12 +70,6 @@ class Fleet:
         return reply.status, reply.body
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
-
-
 @asynccontextmanager
 async def fleet() -> AsyncGenerator[Fleet]:
     specs = []
@@ -83,7 +77,7 @@ async def fleet() -> AsyncGenerator[Fleet]:
         port = free_port()
         script = BROKEN if name == "broken" else CHILD
         command = (sys.executable, "-c", script, name, str(port))
-        specs.append(ModelSpec(name, command, f"http://127.0.0.1:{port}", start_timeout=10, unload_timeout=2))
+        specs.append(ModelSpec(name, command, f"http://127.0.0.1:{port}", start_timeout=30, unload_timeout=2))
     config = Configuration(models={spec.id: ModelConfig(proxy=spec.url) for spec in specs})
     pool = UpstreamPool()
     async with open_supervisor(specs, on_stopping=pool.close) as supervisor:
