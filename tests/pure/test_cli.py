@@ -19,7 +19,8 @@ from swapcli._cli_reference import reference
 from swapcli._listen import AddressTaken, ListenAddress
 
 _ROOT = Path(swapcli.__file__).parent.parent
-_ENVIRONMENT = os.environ | {"PYTHONPATH": str(_ROOT)}
+# Help is folded to the width of the terminal.
+_ENVIRONMENT = os.environ | {"PYTHONPATH": str(_ROOT), "COLUMNS": "100"}
 # At an address that is not this machine's: whether a port is free here is nobody's business.
 _GOOD = f"models:\n  qwen:\n    cmd: {sys.executable}\n    proxy: http://192.0.2.1\n"
 

@@ -117,16 +117,17 @@ def test_closing_does_not_wait_for_a_reader_that_never_reads(pipe: Pipe) -> None
 def test_closing_has_a_limit_with_a_reader_that_reads_drop_by_drop(pipe: Pipe) -> None:
     printer = printer_of(pipe)
     printer.write(b"x" * 900_000)
-    enough = threading.Event()
+    enough, drops = threading.Event(), list[int]()
 
     def drip() -> None:
-        while not enough.wait(0.01):
-            os.read(pipe.reading, 16 * 1024)
+        while not enough.wait(0.05):
+            drops.append(len(os.read(pipe.reading, 16 * 1024)))
 
     reader = threading.Thread(target=drip)
     reader.start()
     with takes(0.1, most=2):
         printer.close(patience=20, limit=0.1)
+    assert sum(drops) < 800_000, "it would have gone on for seconds, with the patience for each drop"
     enough.set()
     reader.join(20)
     os.close(pipe.reading)

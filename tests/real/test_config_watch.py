@@ -17,6 +17,7 @@ import trio
 from swapcli.reload import Look, _watch, look, watch
 
 EVERY = 0.005
+MOST_SETTLING = 4
 pytestmark = [pytest.mark.rule("C130"), pytest.mark.rule("L157")]
 
 
@@ -47,12 +48,11 @@ class Watcher:
         assert self.edits == before
 
     async def several_looks(self) -> None:
-        """Wait for three that begin after this; one may be under way, and an edit shows between two."""
-        enough = self.looks + 4
+        """Wait until what one of them has found would have been told, after at most `MOST_SETTLING` more."""
+        enough = self.looks + MOST_SETTLING + 4  # one may be under way, and an edit shows between two
         with trio.fail_after(20):
             while self.looks < enough:  # noqa: ASYNC110 - they are taken in a thread
                 await trio.sleep(EVERY)
-        await trio.sleep(_watch.SETTLING)  # of what the last one may have found
 
 
 @pytest.fixture
@@ -66,6 +66,7 @@ def watcher(monkeypatch: pytest.MonkeyPatch) -> Watcher:
             found.looks += 1
 
     monkeypatch.setattr(_watch, "look", counted)
+    monkeypatch.setattr(_watch, "_MOST_SETTLING", MOST_SETTLING)
     return found
 
 

@@ -337,7 +337,7 @@ async def test_polling_takes_less_than_a_hundredth_of_a_processor() -> None:
 
     async def only_wake_up() -> None:
         while True:  # noqa: ASYNC110 - what it is woken up for is nothing
-            await trio.sleep(steady.longest)
+            await trio.sleep(0.05)
 
     async def share_of(task: Callable[[], Awaitable[None]]) -> float:
         began, busy = trio.current_time(), time.thread_time()
