@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Generator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import attrs
@@ -32,6 +32,13 @@ class Notified:
         while (message := self.socket.recv(4096).decode()) == but:
             pass
         return message.split("\n")
+
+    def forget(self) -> None:
+        """Do not read what was sent until now."""
+        self.socket.setblocking(False)
+        with suppress(BlockingIOError):
+            while True:
+                self.socket.recv(4096)
 
 
 @pytest.fixture
@@ -66,19 +73,34 @@ def test_it_is_told_of_every_step(notified: tuple[Notified, str], tmp_path: Path
         assert server.process.wait(20) == 0
 
 
+# On SIGUSR1 its event loop stands still, and its threads do not.
+HANGING = """
+import os, signal, time
+from swapcli.__main__ import main
+def hang(*_):
+    os.write(1, b"hangs")
+    while not os.path.exists({go_on!r}):
+        time.sleep(0.01)
+signal.signal(signal.SIGUSR1, hang)
+main()
+"""
+
+
 def test_the_watchdog_sees_a_server_that_hangs(notified: tuple[Notified, str], tmp_path: Path) -> None:
     systemd, address = notified
     environ = {"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "600000"}
-    with serving(prepared(tmp_path).file, tmp_path / "log", environ=environ) as server:
+    go_on = tmp_path / "go-on"
+    program = ("-c", HANGING.format(go_on=str(go_on)))
+    with serving(prepared(tmp_path).file, tmp_path / "log", environ=environ, program=program) as server:
         for _ in range(4):
             systemd.next(but="READY=1")
-        server.process.send_signal(signal.SIGSTOP)
-        try:
-            systemd.socket.settimeout(1)
-            with pytest.raises(TimeoutError):
-                systemd.next()
-        finally:
-            server.process.send_signal(signal.SIGCONT)
+        server.process.send_signal(signal.SIGUSR1)
+        server.wait_for_log("hangs")
+        systemd.forget()
+        systemd.socket.settimeout(1)
+        with pytest.raises(TimeoutError):
+            systemd.socket.recv(4096)
+        go_on.touch()
         systemd.socket.settimeout(20)
         assert systemd.socket.recv(4096) == b"WATCHDOG=1"
 
