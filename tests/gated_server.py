@@ -28,7 +28,7 @@ from http_wire import (
 from swapcli.activity.recorder import Recorder
 from swapcli.config import Configuration, ModelConfig, to_specs
 from swapcli.http import UpstreamPool, create_app
-from swapcore import Endpoint, ModelId, ModelSpec, Supervisor, open_supervisor
+from swapcore import Endpoint, ModelId, ModelSpec, ProcState, Supervisor, open_supervisor
 
 CHAT = "/v1/chat/completions"
 ANSWER = (
@@ -81,6 +81,12 @@ class Served:
         """Wait until the model has so many callers; nothing tells when one joins or leaves."""
         with trio.fail_after(PATIENCE):
             while self.supervisor.callers(ModelId(model)) != times:  # noqa: ASYNC110
+                await trio.sleep(0.001)
+
+    async def until_state(self, model: str, state: ProcState) -> None:
+        """Wait until the model is in that state: what a caller leads to comes a moment after the caller."""
+        with trio.fail_after(PATIENCE):
+            while self.supervisor.state_of(ModelId(model)) is not state:  # noqa: ASYNC110
                 await trio.sleep(0.001)
 
 

@@ -231,7 +231,7 @@ async def test_a_websocket_loads_its_model_has_a_place_and_is_in_nobody_s_way_on
         fleet.gate("m2").set()
         client = await upgrade(fleet)
         await fleet.until_called("m", 1)
-        assert fleet.supervisor.state_of(M) is ProcState.STARTING
+        await fleet.until_state("m", ProcState.STARTING)
         fleet.gate("m").set()
         await until_switched(client)
         (entry,) = fleet.recorder.inflight.snapshot()
