@@ -10,6 +10,7 @@ back at the end, and gone after Ctrl-C. What is wrong is said at once, and makes
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import signal
 import socket
@@ -204,12 +205,15 @@ class Soak:
 
     async def _end(self) -> None:
         """Interrupt it while somebody gets an answer, and somebody follows it and does not read."""
+        before = await self._served(STEADY)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(partial(self._caller.ask_stream, "stream at the end", STEADY, 40))
             async with self._caller.connected() as listener:
                 await listener.stream.send_all(request("GET", "/api/events"))
                 await listener.head()
-                await trio.sleep(0.5)
+                with trio.move_on_after(_REST_WITHIN):  # the judge hears of it if it is not served
+                    while await self._served(STEADY) == before:  # noqa: ASYNC110 - another process
+                        await trio.sleep(0.02)
                 self.server.process.send_signal(signal.SIGINT)
                 with trio.move_on_after(_END_WITHIN) as patience:
                     while self.server.process.poll() is None:  # noqa: ASYNC110 - another process sends no events
@@ -217,6 +221,13 @@ class Soak:
                 if patience.cancelled_caught:
                     self.judge.fault(f"it still runs {_END_WITHIN:.0f} s after SIGINT")
         self._look_for_leavings()
+
+    async def _served(self, model: str) -> int:
+        """How many requests the model was given until now."""
+        async with self._caller.connected() as client:
+            reply = await self._caller.answer(client, "GET", "/api/fleet", body=None)
+        report = json.loads(reply.body)["models"]
+        return next(int(each["requests"]) for each in report if each["id"] == model)
 
     def _look_for_leavings(self) -> None:
         if (status := self.server.process.poll()) != 0:
