@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from real_children import free_port
 from ruamel.yaml import YAML
 
 from swapcli._check_machine import clashes
@@ -25,10 +26,7 @@ RUN = f"{sys.executable} --port ${{PORT}}"
 @pytest.fixture
 def port() -> int:
     """One that nobody listens at."""
-    with socket.socket() as reserved:
-        reserved.bind(("127.0.0.1", 0))
-        number: int = reserved.getsockname()[1]
-    return number
+    return free_port()
 
 
 def cli(*arguments: str | Path) -> Result:
