@@ -25,6 +25,9 @@ _BUSY_SECONDS = 1.0
 _MOST_FORGOTTEN = 5000
 """Records at once."""
 
+_LEAST = -(2**63)
+"""What a column holds."""
+
 _CACHE_KIB = 512
 """Of the file's pages in memory. A history of any length takes no more, and sums are no slower with it."""
 
@@ -123,10 +126,11 @@ class ActivityDatabase:
             connection.executemany(_INSERT, [_row(record) for record in records])
             connection.execute("UPDATE last_id SET id = max(id, ?)", (last,))
             if retention.records is not None:
-                connection.execute(_FORGET.format("id", "<="), (last - retention.records,))
+                connection.execute(_FORGET.format("id", "<="), (max(last - retention.records, _LEAST),))
             if retention.seconds is not None:
                 newest = max(record.recorded_at for record in records)
-                connection.execute(_FORGET.format("recorded_at", "<"), (newest - retention.seconds,))
+                oldest = max(newest - retention.seconds, _LEAST)
+                connection.execute(_FORGET.format("recorded_at", "<"), (oldest,))
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:

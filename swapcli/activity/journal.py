@@ -83,6 +83,8 @@ class Journal:
     _queued_bytes: int = attrs.field(default=0, init=False)
     _batch: list[EndedRequest] = attrs.field(factory=list[EndedRequest], init=False)
     """Out of the queue, and not yet in the database."""
+    _suspects: int = attrs.field(default=0, init=False)
+    """So many of the next requests are written one by one: with one of them a batch failed."""
     _arrived: trio.Event = attrs.field(factory=trio.Event, init=False)
     _in_thread: trio.Lock = attrs.field(factory=trio.Lock, init=False)
     """Held by whoever uses the database."""
@@ -121,7 +123,7 @@ class Journal:
             ended.forget_capture()
             ended.measure()  # what is left to look at is short
             size = 0
-        if len(self._queue) == MOST_WAITING:
+        if len(self._queue) >= MOST_WAITING:
             self._queued_bytes -= self._queue.popleft().size
             self._lost += 1
         self._queue.append(ended)
@@ -156,7 +158,7 @@ class Journal:
         while self._wanted_path != self._database.path:
             await self._change_file()
         while self._batch or self._queue:
-            most = _BATCH if self._database.path else _AT_ONCE
+            most = 1 if self._suspects else _BATCH if self._database.path else _AT_ONCE
             while self._queue and len(self._batch) < most:
                 ended = self._queue.popleft()
                 self._queued_bytes -= ended.size
@@ -177,13 +179,20 @@ class Journal:
                 self._is_failing = True
                 return
             except Exception:
-                # A mistake of ours. Without these requests, the next ones may do better.
-                log.exception("%d requests could not be recorded", len(batch))
-                self._batch, self._failures, self._lost = [], self._failures + 1, self._lost + len(batch)
+                # A mistake of ours. Only the request that it is about has to be lost.
+                self._failures, self._batch = self._failures + 1, []
+                if len(batch) > 1:
+                    self._suspects = len(batch)
+                    self._queue.extendleft(reversed(batch))
+                    self._queued_bytes += sum(ended.size for ended in batch)
+                else:
+                    log.exception("a request could not be recorded")
+                    self._suspects, self._lost = max(self._suspects - 1, 0), self._lost + 1
                 continue
             if self._is_failing:
                 log.warning("requests are recorded again; %d were lost so far", self._lost)
             self._is_failing, self._batch = False, []
+            self._suspects = max(self._suspects - len(batch), 0)
             for ended in batch:
                 self._settle(ended)
 

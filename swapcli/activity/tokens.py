@@ -112,9 +112,9 @@ def _with_metrics(tokens: Tokens, metrics: Object) -> Tokens:
             tokens = replace(tokens, draft=_int(drafted), draft_accepted=_int(accepted))
     if (first_token_ms := _number(metrics.get("time_to_first_token_ms"))) > 0:
         computed = max(tokens.input - max(tokens.cache, 0), 0)
-        tokens = replace(tokens, prompt_per_second=_finite(computed / (first_token_ms / 1000)))
+        tokens = replace(tokens, prompt_per_second=_finite(computed / first_token_ms * 1000))
     if (between_tokens_ms := _number(metrics.get("mean_itl_ms"))) > 0:
-        tokens = replace(tokens, per_second=_finite(1000 / between_tokens_ms))
+        tokens = replace(tokens, per_second=_finite(1 / between_tokens_ms * 1000))
     return tokens
 
 

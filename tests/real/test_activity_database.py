@@ -117,6 +117,13 @@ def test_what_is_too_old_goes() -> None:
     database.close()
 
 
+def test_limits_beyond_all_reason_forget_nothing() -> None:
+    database = ActivityDatabase.open()
+    database.write([record(1), record(2, recorded_at=-5)], Retention(2**63 - 1, (2**63 - 1) * 86400))
+    assert ids(database, ActivityQuery()) == [2, 1]
+    database.close()
+
+
 @pytest.mark.parametrize("limit", [Retention(10), Retention(seconds=9)])
 def test_of_a_long_history_a_new_limit_forgets_a_part_with_each_write(
     tmp_path: Path, limit: Retention

@@ -21,7 +21,7 @@ from time_taken import seconds_waited
 
 from swapcli.activity import database as database_module, journal as journal_module
 from swapcli.activity.database import ActivityDatabase
-from swapcli.activity.ended_request import EndedRequest
+from swapcli.activity.ended_request import EndedRequest, Measured
 from swapcli.activity.journal import Journal, StoreRefused, open_database, open_journal
 from swapcli.activity.query import ActivityQuery
 from swapcli.activity.retention import Retention
@@ -238,21 +238,26 @@ async def test_what_waits_for_the_disk_is_bounded(tmp_path: Path, monkeypatch: p
         assert await journal.capture(again.id) is not None
 
 
-async def test_a_mistake_of_ours_loses_its_batch_and_no_more(
+async def test_a_mistake_of_ours_loses_its_request_and_no_more(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fail(request: EndedRequest) -> None:
-        raise ZeroDivisionError
+    measure = EndedRequest.measure
 
+    def fail_with_two(request: EndedRequest) -> Measured:
+        if request.id in (2, 4):
+            raise ZeroDivisionError
+        return measure(request)
+
+    monkeypatch.setattr(EndedRequest, "measure", fail_with_two)
     async with open_journal(open_database()) as journal:
-        with monkeypatch.context() as patch:
-            patch.setattr(EndedRequest, "measure", fail)
+        for _ in range(4):
             journal.add(ended(journal))
-            assert await ids(journal) == []
-        journal.add(ended(journal))
-        assert await ids(journal) == [2]
-        assert journal.statistics().lost == 1
-    assert "could not be recorded" in caplog.text
+        assert await ids(journal) == [3, 1]
+        for _ in range(2):
+            journal.add(ended(journal))
+        assert await ids(journal) == [6, 5, 3, 1]
+        assert (journal.statistics().written, journal.statistics().lost) == (4, 2)
+    assert caplog.text.count("a request could not be recorded") == 2
 
 
 async def test_a_damaged_file_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

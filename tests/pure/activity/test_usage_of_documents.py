@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from math import isfinite
 
 import pytest
 from hypothesis import given, strategies as st
@@ -107,6 +108,9 @@ def test_figures_beyond_all_reason_are_bounded() -> None:
         tokens = usage({"usage": {"prompt_tokens": huge}, "metrics": {"mean_itl_ms": 1e-320}})
         assert 0 <= tokens.input < 2**63
         assert all(abs(value) < 2**63 for value in astuple(tokens))
+    for tiny in (5e-324, 1e-300):
+        tokens = usage({"metrics": {"time_to_first_token_ms": tiny, "mean_itl_ms": tiny}})
+        assert all(isfinite(speed) for speed in (tokens.prompt_per_second, tokens.per_second))
     assert read(b'{"timings":{"prompt_ms":1e300,"predicted_ms":1e300}}').busy_ms < 2**63
 
 
