@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import sys
 
 
@@ -16,7 +18,15 @@ def main() -> None:
             from ._cli import swapcli
     except MissingExtra as missing:  # click itself is missing, so nothing nicer can say it
         sys.exit(f"swapcli: {missing}")
-    swapcli(prog_name="swapcli")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # models may have names that the locale has not
+    try:
+        swapcli(prog_name="swapcli")
+    except OSError as error:
+        if error.errno != errno.ENOSPC or error.filename is not None:
+            raise
+        sys.stdout = None  # what is still to be printed would fail again
+        sys.exit(f"swapcli: the output cannot be written: {error.strerror}")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 import click
 
 if TYPE_CHECKING:
+    from ._answers import ConfigurationProblem, Fleet
     from ._client import Client
 
 _DEFAULT_URL = "http://127.0.0.1:8080"
@@ -49,7 +50,7 @@ def _client_command(function: Callable[Concatenate[Client, bool, _P], None]) -> 
 
 
 def _print_json(value: Any) -> None:
-    click.echo(json.dumps(value, ensure_ascii=False))
+    click.echo(json.dumps(value, ensure_ascii=False).encode())  # whatever the locale, it is UTF-8
 
 
 @click.command(short_help="List the models of a running server.")
@@ -62,7 +63,9 @@ def ps(client: Client, as_json: bool, everything: bool) -> None:
         swapcli ps
         swapcli ps --all --json
     """
-    fleet = client.ask("GET", "/api/fleet")
+    from ._answers import Fleet
+
+    fleet = client.ask("GET", "/api/fleet", Fleet)
     if as_json:
         if not everything:
             fleet["models"] = [m for m in fleet["models"] if m["state"] != "stopped" or m["waiting"]]
@@ -118,7 +121,7 @@ def load(client: Client, as_json: bool, model: str) -> None:
     \b
         swapcli load qwen
     """
-    _done(client.ask("POST", "/api/models/load/", model), as_json, f"{model} is ready")
+    _do(client, as_json, "/api/models/load/", model, f"{model} is ready")
 
 
 @click.command(short_help="Stop models of a running server.")
@@ -132,14 +135,15 @@ def unload(client: Client, as_json: bool, model: str | None) -> None:
         swapcli unload
     """
     if model is None:
-        _done(client.ask("POST", "/api/models/unload"), as_json, "every model is stopped")
+        _do(client, as_json, "/api/models/unload", "", "every model is stopped")
     else:
-        _done(client.ask("POST", "/api/models/unload/", model), as_json, f"{model} is stopped")
+        _do(client, as_json, "/api/models/unload/", model, f"{model} is stopped")
 
 
-def _done(answer: Any, as_json: bool, said: str) -> None:
+def _do(client: Client, as_json: bool, path: str, model: str, said: str) -> None:
+    client.do(path, model)
     if as_json:
-        _print_json(answer if isinstance(answer, dict) else {"msg": "ok"})
+        _print_json({"msg": "ok"})
     else:
         click.echo(said)
 
@@ -157,15 +161,16 @@ def reload(client: Client, as_json: bool, dry_run: bool) -> None:
         swapcli reload --dry-run
         swapcli reload
     """
+    from ._answers import Reloaded
     from ._client import Refused
 
     try:
-        answer = client.ask("POST", "/api/reload?dry_run=1" if dry_run else "/api/reload")
+        answer = client.ask("POST", "/api/reload?dry_run=1" if dry_run else "/api/reload", Reloaded)
     except Refused as refused:
         if as_json:
             _print_json(refused.answer)
             click.get_current_context().exit(1)
-        for problem in refused.answer.get("problems", ()):
+        for problem in refused.problems:
             click.echo(_problem_line(problem), err=True)
         raise
     if as_json:
@@ -176,7 +181,7 @@ def reload(client: Client, as_json: bool, dry_run: bool) -> None:
     click.echo(f"dry run: {answer['summary']}" if dry_run else answer["summary"])
 
 
-def _problem_line(problem: dict[str, Any]) -> str:
+def _problem_line(problem: ConfigurationProblem) -> str:
     place = problem["file"] + (f":{problem['line']}:{problem['column']}" if problem["line"] else "")
     return ": ".join(part for part in (place, problem["path"], problem["message"]) if part)
 
@@ -210,7 +215,7 @@ def top(client: Client, as_json: bool, interval: float, count: int | None) -> No
             _show_live(client.url, looks)
 
 
-def _show_live(url: str, looks: Iterator[dict[str, Any]]) -> None:
+def _show_live(url: str, looks: Iterator[Fleet]) -> None:
     from rich.live import Live
 
     from ._fleet_table import console, screen
@@ -225,11 +230,13 @@ def _show_live(url: str, looks: Iterator[dict[str, Any]]) -> None:
             live.update(screen(fleet, url), refresh=True)
 
 
-def _looks(client: Client, interval: float, count: int | None) -> Iterator[dict[str, Any]]:
+def _looks(client: Client, interval: float, count: int | None) -> Iterator[Fleet]:
     import time
 
+    from ._answers import Fleet
+
     while True:
-        yield client.ask("GET", "/api/fleet")
+        yield client.ask("GET", "/api/fleet", Fleet)
         if count is not None and (count := count - 1) == 0:
             return
         time.sleep(interval)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import re
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from ._answers import Fleet
+
 _STATE_STYLES = {"ready": "green", "starting": "yellow", "stopping": "yellow", "stopped": "dim"}
 _WIDE = 200
 """Columns where no terminal says how many it has: a pipe, a file."""
 _SWAPS = 8
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def console() -> Console:
@@ -21,7 +23,7 @@ def console() -> Console:
     return found if found.is_terminal else Console(width=_WIDE, highlight=False)
 
 
-def models_table(fleet: Mapping[str, Any], *, everything: bool = True) -> Table:
+def models_table(fleet: Fleet, *, everything: bool = True) -> Table:
     """Return a row for each model, or for each that is not stopped or is waited for."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("MODEL", no_wrap=True)
@@ -35,7 +37,7 @@ def models_table(fleet: Mapping[str, Any], *, everything: bool = True) -> Table:
         if model["pinned"]:
             state.append(" pinned", "cyan")
         table.add_row(
-            Text(model["id"]),
+            _text(model["id"]),
             state,
             duration(model["seconds_in_state"]),
             *(str(model[key]) for key in ("leases", "waiting")),
@@ -46,7 +48,7 @@ def models_table(fleet: Mapping[str, Any], *, everything: bool = True) -> Table:
     return table
 
 
-def swaps_table(fleet: Mapping[str, Any]) -> Table:
+def swaps_table(fleet: Fleet) -> Table:
     """Return the newest swaps."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("SWAP", no_wrap=True)
@@ -56,15 +58,15 @@ def swaps_table(fleet: Mapping[str, Any]) -> Table:
     table.add_column("REASON")
     for swap in fleet["swaps"][:_SWAPS]:
         table.add_row(
-            Text(swap["target"]),
-            Text(", ".join(swap["evicted"]) or "-"),
+            _text(swap["target"]),
+            _text(", ".join(swap["evicted"]) or "-"),
             *(duration(swap[key]) for key in ("seconds_ago", "stop_seconds", "load_seconds")),
-            Text(swap["error"].partition("\n")[0], "red") if swap["error"] else Text(swap["reason"]),
+            _text(swap["error"].partition("\n")[0], "red") if swap["error"] else _text(swap["reason"]),
         )
     return table
 
 
-def screen(fleet: Mapping[str, Any], url: str) -> RenderableType:
+def screen(fleet: Fleet, url: str) -> RenderableType:
     """Return all of it, for `swapcli top`."""
     running = sum(model["state"] != "stopped" for model in fleet["models"])
     title = Text(
@@ -72,6 +74,11 @@ def screen(fleet: Mapping[str, Any], url: str) -> RenderableType:
         f"{fleet['leases']} requests in use   {fleet['waiting']} waiting\n"
     )
     return Group(title, models_table(fleet), Text(), swaps_table(fleet))
+
+
+def _text(words: str, style: str = "") -> Text:
+    """Return them without what a terminal obeys: an error repeats what a model wrote."""
+    return Text(_CONTROL.sub("\N{REPLACEMENT CHARACTER}", words), style)
 
 
 def duration(seconds: float | None) -> str:
