@@ -6,6 +6,7 @@ The protocols are those of sd_notify(3), sd_watchdog_enabled(3) and sd_listen_fd
 from __future__ import annotations
 
 import os
+import re
 import socket
 import time
 from collections.abc import MutableMapping
@@ -19,6 +20,11 @@ _VARIABLES = (
     "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID",
     "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES",
 )  # fmt: skip
+
+
+_SHORTEST_PAUSE = 0.01
+"""Seconds between two signs of life. Who wants them faster gets no work done at all."""
+_NUMBER = re.compile(r"[0-9]{1,18}", re.ASCII)
 
 
 @attrs.frozen
@@ -35,12 +41,11 @@ class Systemd:
         """Take what is addressed to this process out of *environ*."""
         told = {name: environ.pop(name, "") for name in _VARIABLES}
         me = str(os.getpid())
-        watched = told["WATCHDOG_USEC"].isdigit() and told["WATCHDOG_PID"] in ("", me)
-        handed = told["LISTEN_FDS"].isdigit() and told["LISTEN_PID"] == me
+        microseconds = _number(told["WATCHDOG_USEC"]) if told["WATCHDOG_PID"] in ("", me) else 0
         return cls(
             told["NOTIFY_SOCKET"],
-            int(told["WATCHDOG_USEC"]) / 1e6 if watched else None,
-            int(told["LISTEN_FDS"]) if handed else 0,
+            microseconds / 1e6 if microseconds else None,
+            _number(told["LISTEN_FDS"]) if told["LISTEN_PID"] == me else 0,
         )
 
     def sockets(self) -> tuple[socket.socket, ...]:
@@ -51,7 +56,11 @@ class Systemd:
         """
         found: list[socket.socket] = []
         for descriptor in range(_FIRST_DESCRIPTOR, _FIRST_DESCRIPTOR + self._descriptors):
-            sock = socket.socket(fileno=descriptor)
+            try:
+                sock = socket.socket(fileno=descriptor)
+            except OSError as error:
+                why = f"descriptor {descriptor}, which systemd passed, is no socket: {error.strerror}"
+                raise OSError(why) from error
             sock.set_inheritable(False)
             sock.setblocking(False)
             if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
@@ -80,7 +89,7 @@ class Systemd:
             return
         while True:
             self._notify("WATCHDOG=1")
-            await trio.sleep(self.watchdog_seconds / 3)
+            await trio.sleep(max(self.watchdog_seconds / 3, _SHORTEST_PAUSE))
 
     def _notify(self, message: str) -> None:
         if not self._notify_address:
@@ -93,3 +102,8 @@ class Systemd:
             sender.setblocking(False)
             sender.connect(address)
             sender.send(message.encode())
+
+
+def _number(text: str) -> int:
+    """0, if it is none that systemd would write."""
+    return int(text) if _NUMBER.fullmatch(text) else 0

@@ -12,9 +12,12 @@ import urllib.request
 from collections.abc import Generator
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import IO
 
 import attrs
 import pytest
+import trio
+import trio.testing
 from reload_under_load import STEADY, prepared
 from served_models import serving
 
@@ -121,6 +124,27 @@ def test_a_watchdog_for_another_process_is_not_ours() -> None:
     assert Systemd.of_environment({"WATCHDOG_USEC": "1500000"}).watchdog_seconds == 1.5
 
 
+@pytest.mark.parametrize("nonsense", ["", "0", "²", "٣", "-1", "1e3", "9" * 400, "9" * 5000])
+def test_numbers_that_make_no_sense_are_nobodys_wish(nonsense: str) -> None:
+    environ = {"WATCHDOG_USEC": nonsense, "LISTEN_FDS": nonsense, "LISTEN_PID": str(os.getpid())}
+    systemd = Systemd.of_environment(environ)
+    assert (systemd.watchdog_seconds, systemd.sockets()) == (None, ())
+
+
+async def test_a_watchdog_that_is_never_satisfied_gets_no_more_than_it_should(
+    notified: tuple[Notified, str], autojump_clock: trio.testing.MockClock
+) -> None:
+    receiver, address = notified
+    systemd = Systemd.of_environment({"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "1"})
+    with trio.move_on_after(0.045):
+        await systemd.keep_watchdog_quiet()
+    receiver.socket.setblocking(False)
+    for _ in range(5):
+        assert receiver.socket.recv(100) == b"WATCHDOG=1"
+    with pytest.raises(BlockingIOError):
+        receiver.socket.recv(100)
+
+
 def test_a_receiver_that_is_full_or_gone_disturbs_nobody(tmp_path: Path) -> None:
     address = str(tmp_path / "notify")
     systemd = Systemd.of_environment({"NOTIFY_SOCKET": address})
@@ -139,7 +163,7 @@ os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
 """
 
 
-def handed(sock: socket.socket, tmp_path: Path) -> subprocess.Popen[bytes]:
+def handed(sock: socket.socket | IO[bytes], tmp_path: Path) -> subprocess.Popen[bytes]:
     config = str(prepared(tmp_path).file)
     command = [
         sys.executable,
@@ -175,6 +199,10 @@ def test_requests_that_came_before_the_server_are_answered_by_it(tmp_path: Path)
 
 
 def test_what_is_no_listening_tcp_socket_is_refused(tmp_path: Path) -> None:
+    with (tmp_path / "file").open("wb") as file, handed(file, tmp_path) as process:
+        assert process.wait(20) == 1
+        assert process.stdout is not None
+        assert b"descriptor 3, which systemd passed, is no socket: " in process.stdout.read()
     with closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as sock:
         sock.bind(str(tmp_path / "s"))
         sock.listen()
