@@ -258,18 +258,23 @@ class Journal:
 
     async def _change_file(self) -> None:
         """With ``_in_thread`` held. Cancellation: nothing changed, or all."""
-        before, wanted = self._database, self._wanted_path
+        done_with, wanted = self._database, self._wanted_path
         try:
-            self._database = await self._beside(partial(open_database, wanted))
+            opened = await self._beside(partial(open_database, wanted))
         except StoreRefused as refusal:
             log.warning("requests are recorded where they were: %s", refusal)
+            opened = done_with
+        else:
+            self._failures += opened.stands_in
+            if opened.stands_in and done_with.stands_in:  # as before, and that one has records
+                opened, done_with = done_with, opened
+        self._database = opened
         if self._wanted_path == wanted:  # else it is the next one's turn
-            self._wanted_path = self._database.path
-        self._last_id = max(self._last_id, self._database.last_id)
-        if self._database is not before:
-            self._failures += self._database.stands_in
+            self._wanted_path = opened.path
+        self._last_id = max(self._last_id, opened.last_id)
+        if done_with is not opened:
             with suppress(sqlite3.Error):  # all that it was to keep is in it
-                await self._beside(before.close)
+                await self._beside(done_with.close)
 
 
 @asynccontextmanager

@@ -128,6 +128,22 @@ async def test_another_configuration_brings_another_file(
         assert await ids(journal) == [3, 2]
 
 
+async def test_what_stands_in_for_a_file_keeps_its_records_while_the_file_cannot_be_used(
+    tmp_path: Path,
+) -> None:
+    unusable = str(tmp_path / "no" / "such" / "folder" / "a.db")
+    async with open_journal(open_database(unusable)) as journal:
+        for number, path in enumerate((unusable, unusable + "2"), start=2):
+            journal.add(ended(journal))
+            assert len(await ids(journal)) == number - 1
+            journal.reconfigure(path, keep=10, capture_bytes=0)
+            assert len(await ids(journal)) == number - 1
+            assert journal.statistics().failures == number
+        journal.reconfigure(str(tmp_path / "a.db"), keep=10, capture_bytes=0)
+        journal.add(ended(journal))
+        assert await ids(journal) == [3]
+
+
 # -- when the disk fails ------------------------------------------------------------------
 
 
