@@ -68,6 +68,9 @@ class Pages:
     recorder: Recorder
     measurements: Measurements
     ui_files: UiFiles
+    # Not the threads that all share: files that do not answer would take them one by one.
+    _file_threads: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(4), init=False)
+    _process_threads: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(2), init=False)
 
     async def models(self) -> Response:
         records = model_records(
@@ -101,7 +104,8 @@ class Pages:
     async def _ui_file(self, name: str) -> Response:
         accepted = request.headers.get("Accept-Encoding", "")
         # A file system, or a process, that does not answer is no reason to wait when the server stops.
-        file = await trio.to_thread.run_sync(self.ui_files.read, name, accepted, abandon_on_cancel=True)
+        read = partial(self.ui_files.read, name, accepted)
+        file = await trio.to_thread.run_sync(read, abandon_on_cancel=True, limiter=self._file_threads)
         if file is None:
             response = _text("404 page not found\n", 404)
             response.headers["X-Content-Type-Options"] = "nosniff"
@@ -161,7 +165,8 @@ class Pages:
     async def fleet_report(self) -> Response:
         specs = self.fleet.specs
         commands = {model: spec.command for model, spec in specs.items()}
-        memory = await trio.to_thread.run_sync(resident_memory, commands, os.getpid(), abandon_on_cancel=True)
+        look = partial(resident_memory, commands, os.getpid())
+        memory = await trio.to_thread.run_sync(look, abandon_on_cancel=True, limiter=self._process_threads)
         changed_at = {model: at for model in specs if (at := self.history.changed_at(model)) is not None}
         models = self.fleet.statistics().models
         moment = Moment(trio.current_time(), models, changed_at, memory, self.history.swaps)

@@ -32,6 +32,12 @@ logger = logging.getLogger("swapcli")
 
 READING_BOUND = 60.0
 """Seconds for reading and checking. A file system that does not answer must not block every later reload."""
+_MOST_READING = 8
+"""Threads at once for each kind of reading. Those that hang must not be all that there are."""
+
+
+def _threads() -> trio.CapacityLimiter:
+    return trio.CapacityLimiter(_MOST_READING)
 
 
 class Fleet(Protocol):
@@ -78,10 +84,13 @@ class Reloader:
     """Called before anything is read; not for dry runs."""
     ended: Callable[[Outcome], None] = lambda outcome: None
     """Called with every outcome but those of dry runs."""
+    _reading: trio.CapacityLimiter = attrs.field(factory=_threads, init=False)
+    _planning: trio.CapacityLimiter = attrs.field(factory=_threads, init=False)
+    """Of dry runs, of which there may be many: they hold up no reload."""
 
     async def plan(self) -> Outcome:
         """Say what a reload would do. Changes nothing. Cancellation: nothing is left."""
-        match await self._read():
+        match await self._read(self._planning):
             case Refused() as refused:
                 return attrs.evolve(refused, dry_run=True)
             case plan:
@@ -112,7 +121,7 @@ class Reloader:
         return outcome
 
     async def _carry_out(self) -> Outcome:
-        plan = await self._read()
+        plan = await self._read(self._reading)
         if isinstance(plan, Refused):
             return plan
         applied, new = self._applied(plan), plan.loaded.config
@@ -144,10 +153,10 @@ class Reloader:
     def _applied(self, plan: _Plan) -> Applied:
         return Applied(plan.changes, plan.loaded.warnings)
 
-    async def _read(self) -> _Plan | Refused:
+    async def _read(self, threads: trio.CapacityLimiter) -> _Plan | Refused:
         read = partial(self._read_in_thread, self.loaded, self.planner)
         with trio.move_on_after(READING_BOUND):
-            return await trio.to_thread.run_sync(read, abandon_on_cancel=True)
+            return await trio.to_thread.run_sync(read, abandon_on_cancel=True, limiter=threads)
         return Refused((Problem("", 0, 0, "", f"not read within {READING_BOUND:.0f} s"),))
 
     def _read_in_thread(self, old: Loaded, planner: SwapPlanner) -> _Plan | Refused:

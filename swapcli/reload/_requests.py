@@ -30,6 +30,8 @@ class Reloads:
     _asked: trio.Event = attrs.field(factory=trio.Event, init=False)
     _plan: Callable[[], Awaitable[Outcome]] | None = attrs.field(default=None, init=False)
     """For dry runs; ``None`` while nobody serves requests."""
+    _planning: set[trio.CancelScope] = attrs.field(factory=set[trio.CancelScope], init=False)
+    """Of the dry runs under way."""
 
     def request(self, reason: str) -> None:
         """Ask for a reload and do not wait. What was read before this is not enough for it."""
@@ -48,7 +50,7 @@ class Reloads:
         if self._plan is None:
             raise Closed
         if dry_run:
-            return await self._plan()
+            return await self._dry_run(self._plan)
         asked = self._ask(reason)
         await asked.done.wait()
         if asked.outcome is None:
@@ -74,9 +76,20 @@ class Reloads:
                 running.done.set()
         finally:
             self._plan = None
+            for scope in self._planning:
+                scope.cancel()
             for round in (running, self._next):
                 if round is not None:
                     round.done.set()
+
+    async def _dry_run(self, plan: Callable[[], Awaitable[Outcome]]) -> Outcome:
+        with trio.CancelScope() as scope:
+            self._planning.add(scope)
+            try:
+                return await plan()
+            finally:
+                self._planning.discard(scope)
+        raise Closed
 
     def _ask(self, reason: str) -> _Round:
         if reason not in self._next.reasons:

@@ -115,3 +115,18 @@ async def test_whoever_stops_waiting_stops_no_reload(autojump_clock: MockClock) 
         await trio.sleep(2.5)
         nursery.cancel_scope.cancel()
     assert len(slow.rounds) == 2
+
+
+async def test_a_dry_run_does_not_hold_up_the_end(autojump_clock: MockClock) -> None:
+    reloads, slow = Reloads(), SlowReload()
+    async with trio.open_nursery() as asking, trio.open_nursery() as nursery:
+        nursery.start_soon(reloads.serve, slow.carry_out, trio.sleep_forever)
+        await wait_all_tasks_blocked()
+
+        async def ask() -> None:
+            with pytest.raises(Closed):
+                await reloads.reload("post", dry_run=True)
+
+        asking.start_soon(ask)
+        await wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()

@@ -1,4 +1,4 @@
-"""Files that do not answer do not hold up the end of the server."""
+"""Files that do not answer do not hold up the end of the server, or who asks for something else."""
 
 from __future__ import annotations
 
@@ -44,5 +44,7 @@ async def test_the_end_does_not_wait_for_them(stuck: Stuck, path: str) -> None:
         await client.send(request("GET", path))
         with trio.fail_after(PATIENCE):
             await trio.to_thread.run_sync(stuck.asked.wait, PATIENCE)
+        shared = trio.to_thread.current_default_thread_limiter()
+        assert shared.borrowed_tokens == 0, "some dozens of such requests would leave none for others"
         began = trio.current_time()
     assert trio.current_time() - began < LONG / 2
