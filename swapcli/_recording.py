@@ -16,6 +16,8 @@ from .config import Configuration
 from .http import ActivityRecorded, EventHub, InflightNews
 
 _USUAL_KEEP = 1000
+_SQLITES_MEMORY = ":memory:"
+"""SQLite's own name for no file. What is kept there needs the bound of memory, and not a file's."""
 _MEGABYTE = 1024 * 1024
 _DAY = 24 * 3600
 
@@ -61,7 +63,8 @@ def apply_to_recorder(recorder: Recorder, config: Configuration) -> None:
 
 
 def _path(config: Configuration) -> str:
-    return config.store.path.strip() if config.store is not None else ""
+    path = config.store.path.strip() if config.store is not None else ""
+    return "" if path == _SQLITES_MEMORY else path
 
 
 def _keep(config: Configuration) -> int:

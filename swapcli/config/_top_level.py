@@ -22,7 +22,10 @@ DEFAULT_IGNORE_PATHS = (r".*\.(js|json|css|png|gif|jpg|jpeg|ico|txt)$",)
 class Store:
     """Where the record of requests is kept."""
 
-    path: str = attrs.field(default="", metadata=yaml("File of the record of requests. Required in `store`."))
+    path: str = attrs.field(
+        default="",
+        metadata=yaml("File of the record of requests; `:memory:`: none. Required in `store`."),
+    )
     max_records: int = attrs.field(
         default=0, metadata=yaml("So many of the newest requests stay in the file; 0: all.")
     )

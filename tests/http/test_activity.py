@@ -336,3 +336,12 @@ async def test_requests_to_a_peer_are_recorded_under_the_name_that_was_asked_for
     assert row["model"] == "far/big"
     assert row["tokens"]["input_tokens"] == 4
     assert "metadata" not in row
+
+
+@pytest.mark.parametrize("store", [None, Store(":memory:"), Store(" :memory: ")])
+async def test_what_is_kept_in_memory_has_its_bound_whatever_it_is_called(store: Store | None) -> None:
+    config = Configuration(models={"m": ModelConfig()}, store=store, metrics_max_in_memory=2)
+    async with recorded(always(ANSWER), config=config) as served:
+        for _ in range(4):
+            await served.chat(b'{"model":"m"}')
+        assert [row["id"] for row in await served.rows()] == [4, 3]
