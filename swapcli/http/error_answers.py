@@ -118,6 +118,9 @@ class ErrorAnswer:
 
 
 NO_MODEL_NAMED = ErrorAnswer(404, "no model id could be identified")
+JSON_UNSAID = ErrorAnswer(
+    404, f"{NO_MODEL_NAMED.message}: the body looks like JSON, but Content-Type is not application/json"
+)
 NO_ROUTER = ErrorAnswer(404, "no router for requested model")
 NO_SUCH_LOG = ErrorAnswer(400, "invalid logger. Use 'proxy', 'upstream' or a model's ID")
 BAD_AFTER = ErrorAnswer(400, "invalid 'after' timestamp, use RFC3339 format")

@@ -54,6 +54,11 @@ def carrier_of(method: str, content_type: str) -> Carrier:
     return Carrier.QUERY
 
 
+def looks_like_json(body: bytes) -> bool:
+    """Tell by its first character whether a body is likely to be a JSON object. Pure."""
+    return body[:100].lstrip().startswith(b"{")
+
+
 def identify(method: str, query: bytes, content_type: str, body: bytes) -> Asked:
     """Find the model's name where the kind of request keeps it. Pure; takes long for a large body only."""
     match carrier_of(method, content_type):

@@ -18,12 +18,12 @@ from .bookings import Bookings
 from .call import Call, Sending
 from .caller_wishes import CallerWishes
 from .destinations import Asking, Destinations, Target
-from .error_answers import CANCELLED, NO_MODEL_NAMED, NO_ROUTER, ErrorAnswer, no_target
+from .error_answers import CANCELLED, JSON_UNSAID, NO_MODEL_NAMED, NO_ROUTER, ErrorAnswer, no_target
 from .exchange import Exchange
 from .fleet import Fleet
 from .following import follow
 from .loading_stream import LoadingStream, uncompressed
-from .model_name import identify, identify_at_once
+from .model_name import identify, identify_at_once, looks_like_json
 from .model_rename import RenameFailed
 from .profile_pins import pinned_name
 from .routes import Route
@@ -97,7 +97,9 @@ class ModelRequests:
         profile = self._config.profiles.get(self._profile.name or "")
         name = asked.model if profile is None else pinned_name(profile.pins, asked.model)
         if not name:
-            return NO_MODEL_NAMED
+            # A forgotten header, as with `curl -d`.
+            unsaid = "application/json" not in content_type and looks_like_json(exchange.body)
+            return JSON_UNSAID if unsaid else NO_MODEL_NAMED
         asking = Asking(exchange.method, query, content_type, exchange.body, asked.model)
         scope = trio.CancelScope()
         recording = follow(

@@ -186,21 +186,25 @@ def test_spans_allow_a_value_to_be_replaced() -> None:
     assert body[: member.start] + b'"new"' + body[member.end :] == b'{ "a" : 1, "model" : "new" , "b":2} junk'
 
 
+JSON_UNSAID = ": the body looks like JSON, but Content-Type is not application/json"
+
+
 @pytest.mark.parametrize(
-    ("content_type", "body"),
+    ("content_type", "body", "why"),
     [
-        (JSON, b"{}"),
-        (JSON, b"not json"),
-        ("Content-Type: " + FORM, b'{"model":"m"}'),
-        ("X: y", b'{"model":"m"}'),
+        (JSON, b"{}", ""),
+        (JSON, b"not json", ""),
+        ("Content-Type: " + FORM, b'{"model":"m"}', JSON_UNSAID),
+        ("X: y", b' \n{"model":"m"}', JSON_UNSAID),
+        ("X: y", b'"model"', ""),
     ],
 )
 @pytest.mark.rule("L66")
-async def test_h36_h38_no_model_is_a_404(content_type: str, body: bytes) -> None:
+async def test_h36_h38_no_model_is_a_404(content_type: str, body: bytes, why: str) -> None:
     async with upstream(always(plain(b"x"))) as up, rig(up.endpoint) as served:
         reply = await served.ask("POST", "/v1/chat/completions", content_type, body=body)
     assert reply.status == 404
-    assert json.loads(reply.body)["error"]["message"] == "no model id could be identified"
+    assert json.loads(reply.body)["error"]["message"] == f"no model id could be identified{why}"
     assert up.seen == []
 
 
