@@ -23,7 +23,7 @@ _BUSY_SECONDS = 1.0
 """For how long another program may lock the file before an attempt counts as failed."""
 
 _MOST_FORGOTTEN = 5000
-"""Records at once."""
+"""Records of a file at once."""
 
 _LEAST = -(2**63)
 """What a column holds."""
@@ -31,10 +31,7 @@ _LEAST = -(2**63)
 _CACHE_KIB = 512
 """Of the file's pages in memory. A history of any length takes no more, and sums are no slower with it."""
 
-_FORGET = (
-    "DELETE FROM activity WHERE id IN "
-    f"(SELECT id FROM activity WHERE {{0}} {{1}} ? ORDER BY {{0}} LIMIT {_MOST_FORGOTTEN})"
-)
+_FORGET = "DELETE FROM activity WHERE id IN (SELECT id FROM activity WHERE {0} {1} ? ORDER BY {0} LIMIT ?)"
 _INSERT = f"INSERT OR REPLACE INTO activity VALUES ({', '.join('?' * 16)})"
 
 
@@ -117,20 +114,22 @@ class ActivityDatabase:
     def write(self, records: Sequence[ActivityRecord], retention: Retention = FOR_EVER) -> None:
         """Add *records*, all or none, and forget older ones.
 
-        A few thousand are forgotten at once: what a new limit forbids goes bit by bit, and delays no record.
+        A file forgets a few thousand at once: what a new limit forbids goes bit by bit, and delays no record.
         """
         last = max(record.id for record in records)
+        most = _MOST_FORGOTTEN if self.path else -1
         connection = self._connection
         connection.execute("BEGIN IMMEDIATE")
         try:
             connection.executemany(_INSERT, [_row(record) for record in records])
             connection.execute("UPDATE last_id SET id = max(id, ?)", (last,))
             if retention.records is not None:
-                connection.execute(_FORGET.format("id", "<="), (max(last - retention.records, _LEAST),))
+                oldest = max(last - retention.records, _LEAST)
+                connection.execute(_FORGET.format("id", "<="), (oldest, most))
             if retention.seconds is not None:
                 newest = max(record.recorded_at for record in records)
                 oldest = max(newest - retention.seconds, _LEAST)
-                connection.execute(_FORGET.format("recorded_at", "<"), (oldest,))
+                connection.execute(_FORGET.format("recorded_at", "<"), (oldest, most))
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:

@@ -154,7 +154,6 @@ def test_a_locale_without_the_letters_of_a_name(encoding: str) -> None:
         assert json.loads(said("ps", "--json")) == FLEET
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full device here")
 @pytest.mark.parametrize("arguments", [("ps",), ("ps", "--json"), ("top", "--count", "1")])
 def test_a_full_disk_is_told_in_a_line(arguments: tuple[str, ...]) -> None:
     with answering(http(json.dumps(FLEET).encode())) as url, Path("/dev/full").open("w") as full:

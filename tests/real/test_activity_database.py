@@ -103,6 +103,9 @@ def test_in_memory_only_the_newest_stay() -> None:
     assert ids(database, ActivityQuery()) == [7, 6, 5]
     database.write([record(20)], Retention(3))
     assert ids(database, ActivityQuery()) == [20]
+    database.write([record(id) for id in range(21, 12_001)])
+    database.write([record(12_001)], Retention(3))
+    assert ids(database, ActivityQuery()) == [12_001, 12_000, 11_999], "at once, however many"
     database.close()
 
 
